@@ -1,0 +1,173 @@
+"""What is done to whole batches. Training augmentation: one draw an image, one operation a batch,
+training only.
+
+torchvision's v2 transforms draw once for a whole batch, and fastai's `aug_transforms` take ten
+times the time of these (every one of them resamples with grid_sample): hence our own. Each is a
+fastai batch transform with `split_idx = 0`, which fastai runs on training batches alone.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from fastai.data.transforms import Normalize
+from fastai.torch_core import TensorImage
+from fasttransform import Transform
+
+__all__ = [
+    "BatchFlip",
+    "BatchShift",
+    "BatchAffine",
+    "BatchColor",
+    "NormalizeInPlace",
+    "augmentations",
+]
+
+# fastai's IntToFloatTensor has order 10 and Normalize 99
+BEFORE_FLOAT, AFTER_FLOAT = 5, 30
+
+
+class BatchTransform(Transform):
+    """A training transform of a batch [n, c, h, w]: `augment` gets and gives a plain tensor.
+
+    fastai's tensor subclasses cost a Python call for every operation.
+    """
+
+    split_idx, order = 0, AFTER_FLOAT
+
+    def encodes(self, x: TensorImage):
+        return self.augment(x.as_subclass(torch.Tensor))
+
+    def augment(self, x):
+        """The batch, augmented."""
+        raise NotImplementedError
+
+
+class BatchFlip(BatchTransform):
+    """Mirror each image left to right with probability `p`."""
+
+    order = BEFORE_FLOAT  # a quarter of the bytes
+
+    def __init__(self, p=0.5):
+        super().__init__()
+        self.p = p
+
+    def augment(self, x):
+        mirrored = (torch.rand(len(x), device=x.device) < self.p).nonzero()[:, 0]
+        return x.index_copy_(0, mirrored, x[mirrored].flip(-1))  # in place: batches are copies
+
+
+class BatchShift(BatchTransform):
+    """Move each image by up to `pixels` in both directions, whole pixels, repeating the edge."""
+
+    def __init__(self, pixels):
+        super().__init__()
+        self.pixels = pixels
+
+    def augment(self, x):
+        n, _, h, w = x.shape
+        padded = F.pad(x, [self.pixels] * 4, mode="replicate")
+        dy, dx = torch.randint(2 * self.pixels + 1, (2, n), device=x.device)
+        windows = padded.unfold(2, h, 1).unfold(3, w, 1)  # a view: [n, c, dy, dx, h, w]
+        return windows[torch.arange(n, device=x.device), :, dy, dx]
+
+
+class BatchAffine(BatchTransform):
+    """Rotate by up to `rotate` degrees, shift by up to `shift` of the side, scale by 1 - `scale` to
+    1 + `scale`.
+
+    One bilinear resampling, edges repeated (MPS has no reflection for it).
+    """
+
+    order = AFTER_FLOAT + 1
+
+    def __init__(self, rotate=0.0, shift=0.0, scale=0.0):
+        super().__init__()
+        self.rotate, self.shift, self.scale = rotate, shift, scale
+
+    def augment(self, x):
+        n = len(x)
+        # uniform in -1..1
+        turn, dx, dy, zoom = 2 * torch.rand(4, n, device=x.device) - 1
+        angle = turn * math.radians(self.rotate)
+        size = 1 / (1 + zoom * self.scale)  # the grid maps outputs to inputs, hence the inverse
+        cos, sin = size * angle.cos(), size * angle.sin()
+        shift = 2 * self.shift  # affine_grid's coordinates are -1..1
+        theta = torch.stack(
+            [torch.stack([cos, -sin, dx * shift], 1), torch.stack([sin, cos, dy * shift], 1)], 1
+        )
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False).to(x.dtype)
+        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+class BatchColor(BatchTransform):
+    """Brightness, contrast and saturation of each image by factors 1 - v to 1 + v, in this order,
+    clipped to 0..1.
+
+    The operations of torchvision's ColorJitter, without its hue and its random order. Alpha
+    stays as it is.
+    """
+
+    order = AFTER_FLOAT + 2
+
+    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0):
+        super().__init__()
+        self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
+
+    def augment(self, x):
+        color, alpha = x[:, :3], x[:, 3:]
+        for strength, anchor in (
+            (self.brightness, _black),
+            (self.contrast, _mean_grey),
+            (self.saturation, _grey),
+        ):
+            if strength:
+                factor = 1 + strength * (2 * torch.rand(len(x), 1, 1, 1, device=x.device) - 1)
+                color = torch.lerp(anchor(color), color, factor.to(x.dtype)).clamp_(0, 1)
+        return color if alpha.shape[1] == 0 else torch.cat([color, alpha], 1)
+
+
+class NormalizeInPlace(Normalize):
+    """fastai's `Normalize` without its two copies of the batch; `IntToFloatTensor` has just made
+    one.
+    """
+
+    def encodes(self, x: TensorImage):
+        return x.as_subclass(torch.Tensor).sub_(self.mean).div_(self.std)
+
+
+def augmentations(o):
+    """The transforms that options `o` ask for, for a DataBlock's `batch_tfms`.
+
+    `o` may have flip, shift_pixels, rotate (degrees), shift and scale (shares), brightness,
+    contrast, saturation.
+    """
+    wanted = {k: v for k, v in vars(o).items() if v}
+    affine = {k: wanted[k] for k in ("rotate", "shift", "scale") if k in wanted}
+    color = {k: wanted[k] for k in ("brightness", "contrast", "saturation") if k in wanted}
+    tfms = []
+    if "flip" in wanted:
+        tfms.append(BatchFlip())
+    if "shift_pixels" in wanted:
+        tfms.append(BatchShift(o.shift_pixels))
+    if affine:
+        tfms.append(BatchAffine(**affine))
+    if color:
+        tfms.append(BatchColor(**color))
+    return tfms
+
+
+def _black(x):
+    return torch.zeros_like(x)
+
+
+def _grey(x):
+    """Luma of Rec. 601, as torchvision's rgb_to_grayscale, for any batch; grey stays as it is."""
+    if x.shape[1] == 1:
+        return x
+    weights = x.new_tensor([0.2989, 0.587, 0.114]).view(1, 3, 1, 1)
+    return (x * weights).sum(1, keepdim=True).expand_as(x)
+
+
+def _mean_grey(x):
+    return _grey(x).mean((1, 2, 3), keepdim=True).expand_as(x)
