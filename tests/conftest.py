@@ -1,0 +1,34 @@
+"""Small competitions that the tests share, and folders for their output."""
+
+import os
+import shutil
+
+import pytest
+
+os.environ["WANDB_MODE"] = "disabled"  # no test logs anywhere unless it asks
+
+from pokefast.synth import small_competition
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """A folder with small competitions: task1 (task2 is a link to it) and the hidden labels in
+    solution/.
+    """
+    out = tmp_path_factory.mktemp("small")
+    small_competition(out, 1, n_per_class=14)
+    return out
+
+
+@pytest.fixture
+def task1(small, tmp_path):
+    """A copy of the small task 1 that a test may spoil."""
+    return shutil.copytree(small / "task1", tmp_path / "task1")
+
+
+@pytest.fixture
+def sandbox(tmp_path, monkeypatch):
+    """Send runs and submissions to a temporary folder."""
+    monkeypatch.setattr("pokefast.run.RUNS", tmp_path / "runs")
+    monkeypatch.setattr("pokefast.run.SUBMISSIONS", tmp_path / "submissions")
+    return tmp_path
