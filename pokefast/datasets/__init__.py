@@ -1,0 +1,1 @@
+"""Drawing, composing and fetching what the embedded and the real competitions are made of."""
