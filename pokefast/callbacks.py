@@ -13,7 +13,10 @@ from pokefast.errors import UserError
 __all__ = [
     "WeightedSamplingCallback",
     "StepLRCallback",
+    "BestEpochCallback",
     "PlateauStopCallback",
+    "PatienceStopCallback",
+    "GradualUnfreezeCallback",
     "AverageWeightsCallback",
     "FlipTTACallback",
     "PlainTensorCallback",
@@ -56,51 +59,104 @@ class StepLRCallback(Callback):
             self.opt.set_hypers(lr=[h["lr"] * self.gamma for h in self.opt.hypers])
 
 
-class PlateauStopCallback(TrackerCallback):
-    """The report's early stop: (max - min) / max of the last `window` values of `monitor` is below
-    `tolerance`.
+class BestEpochCallback(TrackerCallback):
+    """Keep the weights of the epoch with the highest `monitor`, and put them back at the end.
 
-    Says in one line why it stopped, and puts back the weights of the best epoch, whether it
-    stopped or not.
+    fastai's `SaveModelCallback` does it by a file of a fixed name, which two runs would share.
     """
 
     order = TrackerCallback.order + 3
 
-    def __init__(self, monitor="f1_score", window=5, tolerance=0.02):
+    def __init__(self, monitor="f1_score"):
         super().__init__(monitor=monitor, comp=np.greater)
-        self.window, self.tolerance = window, tolerance
 
     def before_fit(self):
         """Forget the last fit."""
         if self.monitor not in self.recorder.metric_names:
             names = ", ".join(self.recorder.metric_names[1:])
-            raise UserError(f"early stopping watches {self.monitor}, which is not among {names}")
+            raise UserError(f"early stopping watches {self.monitor}, not among {names}")
         super().before_fit()
         self.values, self.best_state, self.best_epoch = [], None, None
 
     def after_epoch(self):
-        """Keep the best weights; stop on a plateau."""
+        """Keep the best weights; stop where `reason` gives one, in one line."""
         super().after_epoch()
-        value = self.recorder.values[-1][self.idx]
-        self.values.append(value)
+        self.values.append(self.recorder.values[-1][self.idx])
         if self.new_best:
             self.best_epoch = self.epoch
             self.best_state = copy.deepcopy(self.model.state_dict())
-        last = self.values[-self.window :]
-        spread = (max(last) - min(last)) / max(max(last), 1e-12)
-        if len(last) == self.window and spread < self.tolerance:
-            print(
-                f"stopped after epoch {self.epoch + 1}: {self.monitor} changed by {spread:.2%} "
-                f"over the last {self.window} epochs, less than {self.tolerance:.0%}; "
-                f"best epoch {self.best_epoch + 1}"
-            )
+        reason = self.reason()
+        if reason:
+            best = "" if self.best_epoch is None else f"; best epoch {self.best_epoch + 1}"
+            print(f"stopped after epoch {self.epoch + 1}: {self.monitor} {reason}{best}")
             raise CancelFitException()
+
+    def reason(self):
+        """Why to stop now, or None."""
 
     def after_fit(self):
         """Put the best epoch's weights back."""
         if self.run and self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         super().after_fit()
+
+
+class PlateauStopCallback(BestEpochCallback):
+    """The report's early stop of task 2: (max - min) / max of the last `window` values of
+    `monitor` is below `tolerance`.
+    """
+
+    def __init__(self, monitor="f1_score", window=5, tolerance=0.02):
+        super().__init__(monitor)
+        self.window, self.tolerance = window, tolerance
+
+    def reason(self):
+        """The spread over the window, where it is small."""
+        last = self.values[-self.window :]
+        spread = (max(last) - min(last)) / max(max(last), 1e-12)
+        if len(last) == self.window and spread < self.tolerance:
+            return (
+                f"changed by {spread:.2%} over the last {self.window} epochs, "
+                f"less than {self.tolerance:.0%}"
+            )
+        return None
+
+
+class PatienceStopCallback(BestEpochCallback):
+    """The report's early stop of task 3: no better value for `patience` epochs, counted only from
+    epoch `start` on. fastai's `EarlyStoppingCallback` counts from the first.
+    """
+
+    def __init__(self, monitor="f1_score", patience=10, start=10):
+        super().__init__(monitor)
+        self.patience, self.start = patience, start
+
+    def reason(self):
+        """The epochs without a better value, where they are too many."""
+        since = self.epoch - max(self.best_epoch or 0, self.start - 1)
+        return f"no better for {since} epochs" if since >= self.patience else None
+
+
+class GradualUnfreezeCallback(Callback):
+    """Open one more layer group, from the last frozen one down, at these shares of the fit."""
+
+    order, run_valid = -10, False
+
+    def __init__(self, at, lowest):
+        self.at, self.lowest = at, lowest
+
+    def before_epoch(self):
+        """Thaw the next group where its share has come."""
+        first = self.opt.frozen_idx
+        opened = sum(self.epoch >= round(share * self.n_epoch) for share in self.at)
+        target = max(self.lowest, self.start - opened)
+        if target < first:
+            self.learn.freeze_to(target)
+            print(f"epoch {self.epoch + 1}: layer group {target} is trained too")
+
+    def before_fit(self):
+        """Note where freezing starts."""
+        self.start = self.opt.frozen_idx
 
 
 class AverageWeightsCallback(Callback):

@@ -14,7 +14,7 @@ __all__ = ["resolve", "changed", "check", "choice", "run_cli", "similar"]
 
 # lowest and highest value of an option, in any task that has it; None is no limit
 LIMITS = {
-    "epochs": (1, None),
+    "epochs": (0, None),  # 0: the untrained model
     "bs": (2, None),  # BatchNorm needs two pictures
     "lr": (0, 100),
     "dropout": (0, 0.99),

@@ -1,11 +1,11 @@
 """Splitters: from a data frame to lists of row numbers for training, validation and test."""
 
 import numpy as np
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from pokefast.errors import UserError
 
-__all__ = ["StratifiedSplitter", "AllSplitter", "check_fractions"]
+__all__ = ["StratifiedSplitter", "GroupSplitter", "FoldSplitter", "AllSplitter", "check_fractions"]
 
 
 def StratifiedSplitter(valid=0.15, test=0.15, seed=0, column="label"):
@@ -29,6 +29,40 @@ def StratifiedSplitter(valid=0.15, test=0.15, seed=0, column="label"):
             rest, test_size=n_valid, stratify=labels[rest], random_state=seed
         )
         return tuple(np.sort(part).tolist() for part in (train_rows, valid_rows, test_rows))
+
+    return _inner
+
+
+def GroupSplitter(valid=0.1, test=0.1, seed=0, column="label", groups="group"):
+    """As `StratifiedSplitter`, but rows of one group (column `groups`) stay in one part.
+
+    scikit-learn's `StratifiedGroupKFold` with as many folds as the share asks for, the first one
+    taken. Raises UserError where a class has too few groups for three parts.
+    """
+    check_fractions(valid, test)
+
+    def _inner(items):
+        _check_groups(items, column, groups, 3)
+        rest, test_rows = _first_fold(items, np.arange(len(items)), test, seed, column, groups)
+        share = valid / (1 - test)
+        train_rows, valid_rows = _first_fold(items, rest, share, seed, column, groups)
+        return tuple(np.sort(part).tolist() for part in (train_rows, valid_rows, test_rows))
+
+    return _inner
+
+
+def FoldSplitter(fold, folds=5, seed=0, column="label", groups="group"):
+    """Fold number `fold` of `folds` for validation and for the test alike, the rest for training.
+
+    For recipes that choose nothing by the validation part. Rows of one group stay together.
+    """
+
+    def _inner(items):
+        _check_groups(items, column, groups, folds)
+        split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        parts = split.split(np.zeros(len(items)), items[column], items[groups])
+        train_rows, test_rows = list(parts)[fold]
+        return train_rows.tolist(), test_rows.tolist(), test_rows.tolist()
 
     return _inner
 
@@ -66,4 +100,22 @@ def _check_sizes(labels, valid, test):
         raise UserError(
             f"--valid {valid} --test {test}: a part would have fewer pictures than labels "
             f"({len(names)}, of {len(labels)} pictures). Take larger shares or add pictures."
+        )
+
+
+def _first_fold(items, rows, share, seed, column, groups):
+    """`rows` without the first of 1 / `share` folds, and that fold."""
+    part = items.iloc[rows]
+    split = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
+    kept, taken = next(split.split(np.zeros(len(part)), part[column], part[groups]))
+    return rows[kept], rows[taken]
+
+
+def _check_groups(items, column, groups, need):
+    counts = items.groupby(column)[groups].nunique()
+    small = [f"{name} ({n})" for name, n in counts[counts < need].items()]
+    if small:
+        raise UserError(
+            f"train_labels.csv: {len(small)} labels have fewer than {need} creatures: "
+            f"{', '.join(small[:5])}. Add pictures, take fewer --folds, or --split image."
         )

@@ -27,16 +27,17 @@ __all__ = ["make_learner", "decay_split", "fit", "predict"]
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
-def make_learner(dls, model, o, splitter=None, loss_func=None, cbs=()):
+def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, cbs=()):
     """A Learner with the precision, optimizer, metrics and output that options `o` ask for.
 
     `o` has optimizer, lr, wd, precision and, for the default cross-entropy, label_smoothing.
+    `create` is Learner or another function of its arguments, as fastai's `vision_learner`.
     """
     if len(dls.train) == 0:
         raise UserError(
             f"--bs {o.bs}: the training part has {dls.train.n} pictures, fewer than one batch"
         )
-    learn = Learner(
+    learn = create(
         dls,
         model,
         loss_func=loss_func or CrossEntropyLossFlat(label_smoothing=o.label_smoothing),
@@ -64,15 +65,21 @@ def decay_split(model):
     return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
 
 
-def fit(learn, o, validate=True, cbs=()):
-    """Train by `o.schedule` (one-cycle, step, constant) for `o.epochs`; returns the epochs run."""
+def fit(learn, o, lr=None, validate=True, cbs=()):
+    """Train by `o.schedule` (one-cycle, step, constant) for `o.epochs`; returns the epochs run.
+
+    `lr` is a slice or one rate a layer group, where `o.lr` alone does not say it.
+    """
+    lr = o.lr if lr is None else lr
     cbs = list(cbs) if validate else [*cbs, NoValidationCallback()]
+    if o.epochs == 0:
+        return 0
     if o.schedule == "one-cycle":
-        learn.fit_one_cycle(o.epochs, o.lr, div=o.div, pct_start=o.pct_start, cbs=cbs)
+        learn.fit_one_cycle(o.epochs, lr, div=o.div, pct_start=o.pct_start, cbs=cbs)
     elif o.schedule == "step":
-        learn.fit(o.epochs, o.lr, cbs=[StepLRCallback(o.step_size, o.gamma), *cbs])
+        learn.fit(o.epochs, lr, cbs=[StepLRCallback(o.step_size, o.gamma), *cbs])
     else:
-        learn.fit(o.epochs, o.lr, cbs=cbs)
+        learn.fit(o.epochs, lr, cbs=cbs)
     return learn.epoch + 1
 
 

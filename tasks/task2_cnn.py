@@ -47,13 +47,14 @@ COMMON = dict(
     refit=False,
     everything=False,
     skip_bad=False,
+    wandb="off",
 )
 RECIPES = dict(
     fast=dict(
         COMMON,
         head="ours",
         epochs=8,
-        bs=64,
+        bs=32,  # 64 makes about one more mistake in a thousand
         lr=6e-3,
         optimizer="adamw",
         wd=0.05,
@@ -145,6 +146,7 @@ def main(
     refit: bool = None,  # submit a model that was trained once more, on everything
     precision: choice("auto", "fp32", "bf16", "fp16") = None,  # of the forward pass
     skip_bad: bool = None,  # go on without bad rows and pictures
+    wandb: choice("off", "offline", "online") = None,  # log to Weights & Biases
     seed: int = None,  # of split, weights and batches
 ) -> float:
     """Train, score on the local test part, write submissions/task2_submit.csv and a folder below

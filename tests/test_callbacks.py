@@ -15,8 +15,10 @@ from torch import nn
 from pokefast.callbacks import (
     AverageWeightsCallback,
     FlipTTACallback,
+    GradualUnfreezeCallback,
     LineLoggerCallback,
     NoValidationCallback,
+    PatienceStopCallback,
     PlainTensorCallback,
     PlateauStopCallback,
     StepLRCallback,
@@ -196,3 +198,36 @@ def test_no_validation_means_none():
 
     learner([NoValidationCallback(), Spy(), LineLoggerCallback()]).fit(1)
     assert seen and all(seen)
+
+
+@pytest.mark.parametrize(
+    "values, epochs, best",
+    [
+        # best in epoch 1: counted from epoch 3 on, so three more
+        ([0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], 6, 0),
+        # a better value starts the count again
+        ([0.9, 0.1, 0.1, 0.1, 0.95, 0.1, 0.1, 0.1], 8, 4),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], 8, 7),
+    ],
+)
+def test_patience_counts_only_from_the_start_epoch(values, epochs, best, capsys):
+    learn = learner([Script(values), PatienceStopCallback(patience=3, start=3)])
+    learn.fit(8, 1e-3)
+    assert learn.epoch + 1 == epochs
+    assert (learn.model[3].bias == best).all()
+
+
+def test_gradual_unfreezing_opens_one_group_after_the_other():
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3))
+    seen = []
+
+    class Spy(Callback):
+        def after_train(self):
+            seen.append([p.requires_grad for p in self.model.parameters()][::2])
+
+    learn = learner([GradualUnfreezeCallback((1 / 3, 2 / 3), lowest=1), Spy()], model)
+    learn.splitter = lambda m: [list(layer.parameters()) for layer in m]
+    learn.freeze_to(3)
+    learn.fit(6, 1e-3)
+    opened = [4 - sum(flags) for flags in seen]
+    assert opened == [3, 3, 2, 2, 1, 1]

@@ -34,7 +34,7 @@ def test_resolved_options_are_taken_as_they_are():
     [
         ({"recipe": "best"}, "--recipe best: choose fast or report"),
         ({"epoch": 3}, "did you mean epochs?"),
-        ({"epochs": -1}, "--epochs -1: it must be at least 1"),
+        ({"epochs": -1}, "--epochs -1: it must be at least 0"),
     ],
 )
 def test_what_cannot_be_is_refused(given, says):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from pokefast.errors import UserError
-from pokefast.splits import AllSplitter, StratifiedSplitter
+from pokefast.splits import AllSplitter, FoldSplitter, GroupSplitter, StratifiedSplitter
 
 DF = pd.DataFrame({"label": ["a"] * 60 + ["b"] * 100 + ["c"] * 40})
 
@@ -38,6 +38,42 @@ def test_a_part_too_small_for_all_classes_is_named():
 def test_fractions_outside_the_limits_are_refused(valid, test):
     with pytest.raises(UserError, match="--valid"):
         StratifiedSplitter(valid, test)
+
+
+# 20, 30 and 10 creatures of three classes with one to five pictures each
+SIZES = [(label, 1 + i % 5) for label, n in (("a", 20), ("b", 30), ("c", 10)) for i in range(n)]
+GROUPED = pd.DataFrame(
+    [(label, g) for g, (label, n) in enumerate(SIZES) for _ in range(n)], columns=["label", "group"]
+)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_creatures_stay_together_and_classes_in_proportion(seed):
+    parts = GroupSplitter(0.1, 0.1, seed)(GROUPED)
+    assert sorted(i for part in parts for i in part) == list(range(len(GROUPED)))
+    groups = [set(GROUPED["group"][part]) for part in parts]
+    assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+    for part in parts[1:]:
+        assert 0.06 < len(part) / len(GROUPED) < 0.14
+        assert set(GROUPED["label"][part]) == {"a", "b", "c"}
+    assert GroupSplitter(seed=seed)(GROUPED) == GroupSplitter(seed=seed)(GROUPED)
+
+
+def test_folds_hold_every_picture_once_and_share_no_creature():
+    folds = [FoldSplitter(i, 5, seed=1)(GROUPED) for i in range(5)]
+    assert sorted(i for _, _, test in folds for i in test) == list(range(len(GROUPED)))
+    for train, valid, test in folds:
+        assert valid == test
+        assert not set(GROUPED["group"][train]) & set(GROUPED["group"][test])
+        assert len(train) + len(test) == len(GROUPED)
+
+
+def test_a_class_with_too_few_creatures_is_named():
+    df = pd.concat([GROUPED, pd.DataFrame({"label": "rare", "group": [900, 900, 901]})])
+    with pytest.raises(UserError, match=r"rare \(2\)"):
+        GroupSplitter()(df)
+    with pytest.raises(UserError, match="--folds"):
+        FoldSplitter(0, 5)(df)
 
 
 def test_all_splitter_trains_on_everything():

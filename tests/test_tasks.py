@@ -130,7 +130,7 @@ def test_a_sample_that_does_not_fit_stops_the_run_before_training(task, alone, s
 @pytest.mark.parametrize(
     "given, says",
     [
-        (dict(epochs=0), "--epochs 0"),
+        (dict(epochs=-1), "--epochs -1"),
         (dict(bs=1), "--bs 1"),
         (dict(bs=5000), "--bs 5000"),
         (dict(crop="maybe"), "--crop maybe"),
