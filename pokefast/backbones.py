@@ -12,6 +12,7 @@ from pathlib import Path
 
 import timm
 import torch
+from fastai.vision.learner import create_timm_model, create_vision_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import group_parameters
@@ -19,17 +20,21 @@ from torch import nn
 from torchvision import models as tv
 
 from pokefast.errors import UserError
+from pokefast.models import architecture
 from pokefast.offline import OFFLINE_ARCHS, OFFLINE_STATS, offline_available, offline_weights
 
 __all__ = [
     "GROUPS",
     "MapPool",
+    "build_head",
     "arch_stats",
     "choose_arch",
     "fastai_arch",
     "freeze_to_group",
     "layer_groups",
     "load_weights",
+    "transfer",
+    "transfer_head",
 ]
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
@@ -139,6 +144,41 @@ def load_weights(body, arch, weights):
             f"another shape, the first: {wrong[0]}"
         )
     body.load_state_dict({k: state[k] for k in own})
+
+
+def transfer_head(kind, n_classes, dropout):
+    """The new head on feature maps: "report" has one hidden layer of 512, "linear" none.
+
+    The width of the maps is found at the first forward pass: see `build_head`.
+    """
+    hidden = [nn.LazyLinear(512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, n_classes)]
+    linear = [nn.Dropout(dropout), nn.LazyLinear(n_classes)]
+    return nn.Sequential(MapPool(), *{"report": hidden, "linear": linear}[kind])
+
+
+@architecture
+def transfer(arch, n_out, head, dropout, size):
+    """The model that `vision_learner` makes with `transfer_head`, for weights that are loaded."""
+    name, custom = fastai_arch(arch), transfer_head(head, n_out, dropout)
+    if callable(name):
+        model = create_vision_model(name, n_out, pretrained=False, init=None, custom_head=custom)
+    else:
+        model, _ = create_timm_model(name, n_out, pretrained=False, init=None, custom_head=custom)
+    build_head(model, size)
+    return model
+
+
+def build_head(model, size):
+    """Give a `vision_learner` model's head the width of its body's maps, by one forward pass."""
+    device = next(model[0].parameters()).device
+    training = model.training
+    with torch.no_grad():
+        maps = model[0].eval()(torch.zeros(1, 3, size, size, device=device))
+        features = getattr(getattr(model[0], "model", None), "num_features", None)
+        # timm's Swin has its channels last
+        model[1][0].channels_last = maps.ndim == 4 and maps.shape[1] != features == maps.shape[-1]
+        model[1].eval()(maps)
+    model.train(training)
 
 
 def layer_groups(model):
