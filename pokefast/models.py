@@ -1,10 +1,59 @@
-"""The networks, small enough to read."""
+"""The networks, small enough to read.
+
+A function with `@architecture` builds models that know its name and arguments, so that `build` can
+make them again from JSON.
+"""
+
+import functools
+import importlib
+import inspect
+from importlib import import_module
 
 from torch import nn
 
-__all__ = ["mlp"]
+from pokefast.errors import UserError
+
+__all__ = ["architecture", "build", "mlp", "cnn"]
+
+BUILDERS = {}
+ELSEWHERE = {"transfer": "pokefast.backbones"}  # builders that register themselves on import
 
 
+def architecture(function):
+    """Let `build` know the function, and give its models an attribute `architecture`, a dict of
+    name and arguments. These must be what JSON can hold.
+    """
+    BUILDERS[function.__name__] = function
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        model = function(*args, **kwargs)
+        model.architecture = {"name": function.__name__, "arguments": dict(bound.arguments)}
+        return model
+
+    return wrapper
+
+
+def build(name, arguments):
+    """The model that the function `name` gives for a dict of arguments, with new weights.
+
+    Raises UserError for a name or arguments that are not known.
+    """
+    if name == "transfer":
+        importlib.import_module("pokefast.backbones")  # timm takes seconds: only where it is used
+    if name in ELSEWHERE:
+        import_module(ELSEWHERE[name])
+    if name not in BUILDERS:
+        raise UserError(f"unknown architecture {name!r}: choose {', '.join(sorted(BUILDERS))}")
+    try:
+        return BUILDERS[name](**arguments)
+    except (TypeError, KeyError, ValueError) as e:
+        raise UserError(f"architecture {name} cannot be built with {arguments}: {e}") from None
+
+
+@architecture
 def mlp(n_in, n_out, hidden=(256, 128), dropout=0.2):
     """Flattened images [n, ...] of `n_in` values to logits [n, n_out]; each hidden layer has
     BatchNorm, ReLU, dropout.
@@ -18,6 +67,7 @@ def mlp(n_in, n_out, hidden=(256, 128), dropout=0.2):
     return nn.Sequential(*layers, nn.Linear(width, n_out))
 
 
+@architecture
 def cnn(n_in=4, n_out=9, stages=4, head="ours", size=64, dropout=0.3):
     """Images [n, n_in, size, size] to logits [n, n_out]; `stages` halve the side and double the
     channels from 32 on.
