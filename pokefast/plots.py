@@ -34,7 +34,7 @@ def image_grid(images, titles, columns=8):
     """Images [n, h, w, 3 or 4] in 0..1 with a title each."""
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(columns * 1.1, rows * 1.3))
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes:
         ax.axis("off")
     for ax, image, title in zip(axes, images, titles, strict=False):
