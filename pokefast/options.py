@@ -20,6 +20,8 @@ LIMITS = {
     "dropout": (0, 0.99),
     "layer1_size": (1, None),
     "layer2_size": (1, None),
+    "size": (16, 2048),  # pixels
+    "folds": (0, 100),
     "seed": (0, 2**32 - 1),
     "valid": (0, 1),
     "test": (0, 1),
@@ -35,9 +37,9 @@ def resolve(recipes, recipe="fast", **given):
     """The options of `recipe`, each replaced by the one of the same name in `given` where that is
     not None.
 
-    `recipes` maps a recipe's name to its options. Returns a namespace; one that is passed as
-    `recipe` has been resolved before and is taken as it is. Raises UserError for a recipe,
-    option or value that cannot be.
+    `recipes` maps a recipe's name to its options. Returns a namespace, with what was given once
+    more in its dict `given`; a namespace that is passed as `recipe` has been resolved before and
+    is taken as it is. Raises UserError for a recipe, option or value that cannot be.
     """
     if isinstance(recipe, SimpleNamespace):
         recipe, options = recipe.recipe, {k: v for k, v in vars(recipe).items() if k != "recipe"}
@@ -45,11 +47,11 @@ def resolve(recipes, recipe="fast", **given):
         options = dict(recipes[recipe])
     else:
         raise UserError(f"--recipe {recipe}: choose {' or '.join(recipes)}")
-    for name, value in given.items():
+    for name in given:
         if name not in options:
             raise UserError(f"no option '{name}'{similar(name, options)}")
-        if value is not None:
-            options[name] = value
+    chosen = {k: v for k, v in given.items() if v is not None}
+    options |= chosen | {"given": {**options.get("given", {}), **chosen}}
     for name, (low, high) in LIMITS.items():
         value = options.get(name, low)
         if not (low <= value and (high is None or value <= high)):

@@ -6,19 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save_file
 
 from pokefast import plots
 from pokefast.competition import Competition, read_competition
+from pokefast.estimate import f1_interval
+from pokefast.examples import batch_images, cam_rows, examples
 from pokefast.files import RUNS, SUBMISSIONS, atomic_path, write_json
+from pokefast.gradcam import cam_figure, has_convolutions
 from pokefast.images import open_image
 from pokefast.metrics import scores
 from pokefast.options import changed
+from pokefast.predict import describe_model, save_model
+from pokefast.report_page import versions, write_index, write_report
 from pokefast.submission import check_sample, make_submission, write_submission
 from pokefast.train import fit, predict
+from pokefast.wandb_log import WandbLog
 
 __all__ = ["Run", "open_competition", "TEST_PART"]
 
+HISTORY = ["epoch", "train_loss", "valid_loss", "accuracy", "f1_score"]
 TEST_PART = 2  # number of the local test part among the loaders: training, validation, test
 
 
@@ -52,10 +58,12 @@ class Run:
     submission_file: Path = None
     start: float = field(default_factory=time.perf_counter)
     metrics: dict = field(default_factory=dict)
+    history: pd.DataFrame = None
 
     def __post_init__(self):
         self.folder = Path(self.folder) if self.folder else _new_folder(self.task)
         self.submission_file = self.submission_file or SUBMISSIONS / f"{self.task}_submit.csv"
+        self.wandb = WandbLog(self.options.wandb, self.task, self.folder)
         self.competition = self.timed("prepare_seconds", self._read)
 
     def _read(self):
@@ -83,44 +91,84 @@ class Run:
             )
         )
 
-    def fit(self, learn, cbs=()):
-        """Train, and keep the history of epochs in history.csv."""
+    def fit(self, learn, lr=None, cbs=()):
+        """Train, and keep the history of epochs in history.csv; `lr` as `pokefast.train.fit`'s."""
         o = self.options
+        describe_model(learn, o)  # raises before training what saving would raise after it
         self.prepare(learn.dls)
-        self.metrics["epochs"] = self.timed("train_seconds", fit, learn, o, cbs=cbs)
-        names = list(learn.recorder.metric_names)
-        rows = [[i + 1, *row] for i, row in enumerate(learn.recorder.values)]
-        self.history = pd.DataFrame(rows, columns=names[: len(rows[0])])
+        cbs = [*cbs, *self.wandb.start(learn, o)]
+        epochs = self.timed("train_seconds", fit, learn, o, lr, cbs=cbs)
+        self.metrics["epochs"] = max(epochs, self.metrics.get("epochs", 0))
+        values = learn.recorder.values if epochs else []
+        rows = [[i + 1, *row] for i, row in enumerate(values)]
+        history = pd.DataFrame(rows, columns=HISTORY)
+        if self.history is not None:  # a further fold
+            history = pd.concat([self.history, history], ignore_index=True)
+        self.history = history
         self.folder.mkdir(parents=True, exist_ok=True)
         self._table("history.csv", self.history)
         self.metrics |= {
             "device": learn.dls.device.type,
             "dtype": str(learn.precision.dtype).removeprefix("torch."),
+            "arch": getattr(o, "arch", None),
             "n_parameters": sum(p.numel() for p in learn.model.parameters()),
         }
 
-    def refit(self, learn):
+    def note_groups(self, dls, flatters):
+        """Say how many creatures were found, or that the score will flatter; once a run."""
+        if "n_groups" in self.metrics:
+            return
+        items = pd.concat([dl.items for dl in dls.loaders]).drop_duplicates("Id")
+        sizes = items["group"].value_counts()
+        self.metrics["n_groups"] = len(sizes)
+        if flatters:
+            print(
+                f"{self.task}: split by image: a creature may be on both sides of the split, and "
+                "the local score will flatter; --split creature gives one that holds"
+            )
+        else:
+            print(
+                f"{self.task}: {len(sizes)} creatures found in {len(items)} pictures, "
+                f"{sizes.median():.0f} pictures each (at most {sizes.max()})"
+            )
+
+    def refit(self, learn, lr=None):
         """Train another model on everything for as many epochs, without validation."""
         print(f"{self.task}: once more on all {learn.dls.train.n} labelled pictures")
         self.timed("prepare_seconds", learn.dls.train.prepare)
         o = changed(self.options, epochs=self.metrics["epochs"])
-        self.timed("train_seconds", fit, learn, o, validate=False)
+        self.timed("train_seconds", fit, learn, o, lr, validate=False)
 
-    def evaluate(self, learn):
-        """Score the local test part, which nothing has seen before, and draw the pictures."""
-        dl, vocab = learn.dls[TEST_PART], list(learn.dls.vocab)
-        probabilities = predict(learn, dl, self.options.tta)
-        truth, predicted = dl.targets.numpy(), probabilities.argmax(1).numpy()
-        self.metrics |= scores([vocab[i] for i in truth], [vocab[i] for i in predicted], vocab)
+    def evaluate(self, *learners):
+        """Score the local test part, which nothing has seen before, and draw the pictures.
+
+        With a learner for each fold, the test parts of all of them are scored together.
+        """
+        learn, vocab = learners[0], list(learners[0].dls.vocab)
+        dls = [one.dls[TEST_PART] for one in learners]
+        parts = [predict(*pair, self.options.tta) for pair in zip(learners, dls, strict=True)]
+        table = pd.concat([_predictions(*pair) for pair in zip(dls, parts, strict=True)])
+        truth, predicted = list(table["truth"]), list(table["predicted"])
+        self.metrics |= scores(truth, predicted, vocab) | {"n_test": len(table)}
+        if "group" in table:
+            low, high = f1_interval(truth, predicted, table["group"], vocab)
+            self.metrics |= {"f1_macro_low": low, "f1_macro_high": high}
+        self._table("predictions.csv", table)
         self._draw(learn, vocab)
+        self._explain(learn, dls[0], parts[0], vocab)
+        pictures = self.competition.train.set_index("Id")["path"]
+        self.wandb.results(table, pictures, self.metrics)
         print(self.report())
 
-    def submit(self, learn):
-        """Predict the competition's test pictures and write the submission."""
-        competition, vocab = self.competition, list(learn.dls.vocab)
-        dl = learn.dls.test_dl(competition.test)
+    def submit(self, *learners):
+        """Predict the competition's test pictures and write the submission; with a learner for
+        each fold, by the mean of their probabilities.
+        """
+        competition, vocab = self.competition, list(learners[0].dls.vocab)
+        dl = learners[0].dls.test_dl(competition.test)
         self.timed("prepare_seconds", dl.prepare)
-        labels = [vocab[i] for i in predict(learn, dl, self.options.tta).argmax(1)]
+        mean = sum(predict(learn, dl, self.options.tta) for learn in learners)
+        labels = [vocab[i] for i in mean.argmax(1)]
         fill = competition.train["label"].mode()[0]
         table = make_submission(competition, list(competition.test["Id"]), labels, fill)
         write_submission(self.submission_file, table)
@@ -129,19 +177,29 @@ class Run:
         print(f"submission: {_short(self.submission_file)} ({len(table)} rows)")
         return table
 
-    def finish(self, learn):
-        """Write weights, options and metrics; returns macro-F1 on the local test part."""
-        with atomic_path(self.folder / "model.safetensors") as temp:
-            save_file({k: v.contiguous().cpu() for k, v in learn.model.state_dict().items()}, temp)
+    def finish(self, *learners):
+        """Write weights, options and metrics; returns macro-F1 on the local test part.
+
+        The model of a single learner lies in the run folder, those of folds in fold1/, fold2/, ...
+        """
+        learn = learners[0]
+        for i, one in enumerate(learners, 1):
+            folder = self.folder if len(learners) == 1 else self.folder / f"fold{i}"
+            folder.mkdir(exist_ok=True)
+            save_model(folder, one, self.options)
         options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self.options).items()}
         options["data"] = str(self.competition.root)
-        write_json(self.folder / "options.json", {**options, "vocab": list(learn.dls.vocab)})
+        options |= {"vocab": list(learn.dls.vocab), "versions": versions()}
+        write_json(self.folder / "options.json", options)
         self.metrics["total_seconds"] = time.perf_counter() - self.start
         write_json(self.folder / "metrics.json", self.metrics)
+        page = write_report(self.folder)
+        write_index(self.folder.parent)
+        self.wandb.finish({k: self.metrics[k] for k in ("f1_macro", "accuracy", "epochs")})
         m = self.metrics
         print(
             f"run: {_short(self.folder)}  prepared in {m['prepare_seconds']:.1f} s, trained in "
-            f"{m['train_seconds']:.1f} s, {m['total_seconds']:.1f} s in all"
+            f"{m['train_seconds']:.1f} s, {m['total_seconds']:.1f} s in all\nlook: {_short(page)}"
         )
         return m["f1_macro"]
 
@@ -149,8 +207,11 @@ class Run:
         """The scores as lines of text: macro-F1, accuracy, F1 a class."""
         m = self.metrics
         each = "\n".join(f"  {name:<12}{value:.3f}" for name, value in m["per_class_f1"].items())
+        interval = ""
+        if "f1_macro_low" in m:
+            interval = f" (95%: {m['f1_macro_low']:.3f} to {m['f1_macro_high']:.3f})"
         return (
-            f"local test part, {m['n_test']} pictures: macro-F1 {m['f1_macro']:.4f}, "
+            f"local test part, {m['n_test']} pictures: macro-F1 {m['f1_macro']:.4f}{interval}, "
             f"accuracy {m['accuracy']:.4f}\n{each}"
         )
 
@@ -172,14 +233,30 @@ class Run:
         after, labels = _shown(dls[TEST_PART], 8, vocab)
         save(plots.crop_pairs(before, after, labels), "crops")
 
+    def _explain(self, learn, dl, probabilities, vocab):
+        """Grad-CAM of right and wrong predictions, every prediction, and pictures for the page."""
+        cams = []
+        if has_convolutions(learn.model):
+            cams = cam_rows(learn.model, dl, probabilities, vocab)
+            plots.save(cam_figure(cams), self.folder / "gradcam.png")
+        write_json(self.folder / "examples.json", examples(dl, probabilities, vocab, cams))
+
+
+def _predictions(dl, probabilities):
+    """Id, (group,) truth, prediction and the probability of each class, a row a picture."""
+    vocab = list(dl.vocab)
+    table = dl.items[[c for c in ("Id", "group") if c in dl.items]].reset_index(drop=True)
+    table["truth"] = [vocab[i] for i in dl.targets]
+    table["predicted"] = [vocab[i] for i in probabilities.argmax(1)]
+    return table.join(pd.DataFrame(probabilities.numpy(), columns=vocab))
+
 
 def _shown(dl, n, vocab):
     """The first `n` pictures of a batch as the model gets them, as arrays [h, w, channels] in 0..1,
     and their labels.
     """
-    x, y = dl.decode(dl.one_batch())
-    images = x[:n].float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-    return images, [vocab[i] for i in y[:n]]
+    x, y = dl.one_batch()
+    return batch_images(dl, (x[:n], y[:n])), [vocab[i] for i in y[:n]]
 
 
 def _new_folder(task):

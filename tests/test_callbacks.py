@@ -18,13 +18,12 @@ from pokefast.callbacks import (
     GradualUnfreezeCallback,
     LineLoggerCallback,
     NoValidationCallback,
-    PatienceStopCallback,
     PlainTensorCallback,
-    PlateauStopCallback,
     StepLRCallback,
 )
 from pokefast.errors import UserError
 from pokefast.metrics import learner_metrics
+from pokefast.stopping import PatienceStopCallback, PlateauStopCallback
 
 
 def learner(cbs=(), model=None, n=32):

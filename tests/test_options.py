@@ -16,7 +16,8 @@ RECIPES = {
 
 def test_the_recipe_fills_what_is_not_given():
     o = resolve(RECIPES, "report", epochs=None, crop="outline")
-    assert vars(o) == {"recipe": "report", "epochs": 50, "crop": "outline", "flip": False}
+    given = {"crop": "outline"}
+    assert vars(o) == {"recipe": "report", "epochs": 50, "flip": False, **given, "given": given}
 
 
 def test_an_explicit_false_beats_the_recipe():
@@ -26,7 +27,9 @@ def test_an_explicit_false_beats_the_recipe():
 def test_resolved_options_are_taken_as_they_are():
     o = resolve(RECIPES, epochs=3)
     assert resolve(RECIPES, o) == o
-    assert resolve(RECIPES, o, crop="none") == changed(o, crop="none")
+    given = {"epochs": 3, "crop": "none"}
+    assert resolve(RECIPES, o, crop="none") == changed(o, crop="none", given=given)
+    assert o.given == {"epochs": 3}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,16 @@ from pokefast.train import predict
 
 TASKS = {name: importlib.import_module(f"tasks.{name}") for name in ("task1_mlp", "task2_cnn")}
 PICTURES = {"class_counts.png", "batch.png", "crops.png", "curves.png", "confusion.png"}
-FILES = {"options.json", "history.csv", "metrics.json", "model.safetensors"} | PICTURES
+FILES = PICTURES | {
+    "options.json",
+    "history.csv",
+    "metrics.json",
+    "predictions.csv",
+    "examples.json",
+    "model.safetensors",
+    "model.json",
+    "report.html",
+}
 QUICK = dict(epochs=2, bs=16)
 
 
@@ -35,7 +44,7 @@ def alone(small, tmp_path):
 
 
 def run_folder(sandbox):
-    (folder,) = (sandbox / "runs").iterdir()
+    (folder,) = (sandbox / "runs").glob("task*")
     return folder
 
 
@@ -67,7 +76,7 @@ def test_the_same_seed_gives_the_same_bytes(task, alone, sandbox):
     for _ in range(2):
         task.main(data=alone, **QUICK)
         submissions.append((sandbox / "submissions" / f"{task.TASK}_submit.csv").read_bytes())
-    for folder in (sandbox / "runs").iterdir():
+    for folder in (sandbox / "runs").glob("task*"):
         metrics = json.loads((folder / "metrics.json").read_text())
         results.append({k: v for k, v in metrics.items() if not k.endswith("_seconds")})
     assert len(results) == 2 and results[0] == results[1]
@@ -210,5 +219,5 @@ def test_predict_uncropped_is_another_prediction(alone, sandbox):
     cropped = file.read_bytes()
     task.main(data=alone, crop="outline", predict_uncropped=True, **QUICK)
     assert file.read_bytes() != cropped
-    first, second = sorted((sandbox / "runs").iterdir())
+    first, second = sorted((sandbox / "runs").glob("task*"))
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
