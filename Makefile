@@ -5,9 +5,10 @@ PY ?= $(VENV)/bin/python
 PIP_QUIET := --quiet --quiet --disable-pip-version-check
 RUN = $(PY) -W ignore::FutureWarning -W ignore::DeprecationWarning -m
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
+LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 score bench options-page test lint clean
+.PHONY: help env data real-data task1 task2 task3 score bench lr-find report options-page test lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ env: $(ENV_STAMP)  ## the environment in .venv, from pyproject.toml; skipped whe
 $(VENV)/.complete: pyproject.toml
 	@echo "making the environment in $(VENV) (a few minutes, once)"
 	python3 -m venv $(VENV)
-	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[dev]'
+	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[dev,offline]'
 	@touch $@
 
 data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; the tasks make what they need
@@ -31,16 +32,25 @@ real-data: $(ENV_STAMP)  ## the same three competitions from public sprites, in 
 	$(RUN) pokefast.real_data $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
 task1: $(ENV_STAMP)  ## the MLP on cropped pictures: train, score, write submissions/task1_submit.csv
-	$(RUN) tasks.task1_mlp $(OPTIONS)
+	$(RUN) tasks.task1_mlp $(LOG) $(OPTIONS)
 
 task2: $(ENV_STAMP)  ## the CNN on whole pictures: train, score, write submissions/task2_submit.csv
-	$(RUN) tasks.task2_cnn $(OPTIONS)
+	$(RUN) tasks.task2_cnn $(LOG) $(OPTIONS)
+
+task3: $(ENV_STAMP)  ## transfer learning: train, score on creatures never seen, write submissions/task3_submit.csv
+	$(RUN) tasks.task3_transfer $(LOG) $(OPTIONS)
 
 score: $(ENV_STAMP)  ## hidden-test macro-F1 of every file in submissions/ [SOLUTION=file]
 	$(RUN) pokefast.score $(if $(SOLUTION),--solution "$(SOLUTION)")
 
 bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1 or 2
 	$(RUN) experiments.bench --task $(or $(TASK),1) $(OPTIONS)
+
+lr-find: $(ENV_STAMP)  ## learning rates to try: suggestions and a plot in runs/, TASK=1, 2 or 3
+	$(RUN) experiments.lr_find --task $(or $(TASK),1) $(OPTIONS)
+
+report: $(ENV_STAMP)  ## the newest run's page, in a browser [ARGS="--run runs/..."]
+	$(RUN) pokefast.report_page $(ARGS)
 
 options-page: $(ENV_STAMP)  ## docs/options.md, from the scripts
 	$(RUN) experiments.options_page

@@ -1,0 +1,81 @@
+"""Learning rates worth trying for a task: `make lr-find TASK=2`.
+
+fastai's range test: the rate grows from 1e-7 to 10 over `num_it` batches, the weights are put back.
+Printed are the suggestions and the recipe's own rate; the plot goes to runs/.
+"""
+
+import importlib
+from pathlib import Path
+
+from fastai.callback.schedule import minimum, steep, valley
+from matplotlib.figure import Figure
+
+from pokefast import plots
+from pokefast.errors import UserError
+from pokefast.files import RUNS
+from pokefast.options import choice, resolve, run_cli
+
+__all__ = ["main"]
+
+TASKS = {1: "tasks.task1_mlp", 2: "tasks.task2_cnn", 3: "tasks.task3_transfer"}
+SUGGESTIONS = {
+    valley: "halfway down the longest descent: the one to try first",
+    steep: "where the loss falls fastest",
+    minimum: "a tenth of where the loss is lowest",
+}
+
+
+def draw(rates, losses, suggestions, own):
+    """Smoothed loss by learning rate, with the `suggestions` (name to rate) and the recipe's rate
+    `own` marked.
+    """
+    figure = Figure(figsize=(7, 3.5))
+    ax = figure.subplots()
+    ax.plot(rates, losses, color=plots.GREY)
+    for name, rate in suggestions.items():
+        ax.plot(rate, losses[min(range(len(rates)), key=lambda i: abs(rates[i] - rate))], "o")
+        ax.lines[-1].set_label(f"{name} {rate:.1e}")
+    ax.axvline(own, color=plots.ACCENT, linestyle="--", label=f"recipe {own:.1e}")
+    ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def main(
+    task: choice(*TASKS) = 1,  # its number
+    data: Path = None,  # competition folder; the embedded data otherwise
+    recipe: choice("fast", "report") = "fast",  # whose model, optimizer and batch size
+    bs: int = None,  # pictures a batch; the recipe's otherwise
+    num_it: int = 100,  # batches
+):
+    """Print the learning rates that fastai suggests, and write runs/lr-find-task<N>.png.
+
+    Returns the suggestions by name.
+    """
+    if num_it < 30:  # the first tenth and the last five are left out
+        raise UserError(f"--num-it {num_it}: it must be at least 30")
+    module = importlib.import_module(TASKS[task])
+    o = resolve(module.RECIPES, recipe, bs=bs)
+    learn = module.get_learner(module.get_dls(data, o), o)
+    try:
+        with learn.no_bar():
+            found = learn.lr_find(num_it=num_it, show_plot=False, suggest_funcs=tuple(SUGGESTIONS))
+    except IndexError:  # fastai stops at four times the lowest loss: too few points are left
+        n = len(learn.recorder.losses)
+        raise UserError(
+            f"--num-it {num_it}: the loss exploded after {n} batches, raise it"
+        ) from None
+    suggestions = found._asdict()
+    rates, losses = learn.recorder.lrs, [float(v) for v in learn.recorder.losses]
+    file = RUNS / f"lr-find-task{task}.png"
+    plots.save(draw(rates, losses, suggestions, o.lr), file)
+    print(f"task {task}, {o.optimizer}, batch {o.bs}, recipe {o.recipe} with {o.lr:.1e}")
+    for func, what in SUGGESTIONS.items():
+        print(f"  {func.__name__:<9}{suggestions[func.__name__]:.1e}  {what}")
+    print(f"plot: {file}")
+    return suggestions
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_cli(main))
