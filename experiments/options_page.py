@@ -10,7 +10,7 @@ from pokefast.files import ROOT, atomic_path
 
 __all__ = ["options_page"]
 
-TASKS = ("task1_mlp", "task2_cnn")
+TASKS = ("task1_mlp", "task2_cnn", "task3_transfer")
 HEAD = """\
 # Options
 

@@ -69,7 +69,7 @@ def fastai_arch(arch):
         return getattr(tv, arch)
     if timm.is_model(arch):
         return arch
-    near = difflib.get_close_matches(arch, [*timm.list_models(), *tv.list_models(tv)], n=3)
+    near = difflib.get_close_matches(arch, {*timm.list_models(), *tv.list_models(tv)}, n=3)
     hint = f"; similar: {', '.join(near)}" if near else ""
     raise UserError(f"--arch {arch}: neither torchvision's ResNets nor timm have it{hint}")
 

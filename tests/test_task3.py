@@ -1,0 +1,253 @@
+"""Task 3: what is frozen stays as it is, creatures stay on one side, folds cover everything."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.callback.core import Callback, CancelFitException
+
+from pokefast import backbones, groups
+from pokefast.backbones import GROUPS, layer_groups
+from pokefast.errors import UserError
+from pokefast.synth import small_competition
+from tasks import task3_transfer as task
+
+LITE = "tf_efficientnet_lite0"
+QUICK = dict(
+    epochs=1, bs=16, size=32, arch="resnet18", weights="none", precision="fp32", crop="none"
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    out = tmp_path_factory.mktemp("task3")
+    return small_competition(out, 3, n_per_class=18)
+
+
+@pytest.fixture(autouse=True)
+def known_groups(tmp_path, data, monkeypatch):
+    """Groups come from the truth: finding them is tested elsewhere and takes a while."""
+    truth = pd.read_csv(data.parent / "solution" / "task3.csv").set_index("Id")["species"]
+    monkeypatch.setattr(groups, "ROOT", tmp_path)
+    monkeypatch.setattr(
+        task,
+        "add_groups",
+        lambda train, file=None, by_image=False: train.assign(
+            group=range(len(train)) if by_image else pd.factorize(truth[train["Id"]])[0]
+        ),
+    )
+
+
+def learner(data, **given):
+    options = {**QUICK, **given}
+    dls = task.get_dls(data, **options)
+    return task.get_learner(dls, **options)
+
+
+def run_folder(sandbox):
+    (folder,) = (p for p in (sandbox / "runs").iterdir() if p.is_dir())
+    return folder
+
+
+def state(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("train_from", [*reversed(GROUPS[1:]), "all"])
+def test_frozen_groups_stay_bit_for_bit_with_their_batchnorm(data, train_from):
+    learn = learner(data, train_from=train_from, average=0)
+    first = 0 if train_from == "all" else GROUPS.index(train_from)
+    frozen = [id(p) for group in layer_groups(learn.model)[:first] for p in group]
+    before = state(learn.model)
+    with learn.no_logging():
+        learn.fit(1, 1e-3)
+    names = {n: id(p) for n, p in learn.model.named_parameters()}
+    modules = dict(learn.model.named_modules())
+    moved = {n for n in before if not torch.equal(before[n], learn.model.state_dict()[n])}
+    assert not {n for n, i in names.items() if i in frozen} & moved
+    for name, module in modules.items():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            is_frozen = id(module.weight) in frozen
+            assert (f"{name}.running_mean" in moved) != is_frozen, name
+    for group in layer_groups(learn.model)[first:]:
+        assert {n for n, i in names.items() if i in {id(p) for p in group}} & moved
+
+
+def test_the_new_head_trains_and_head_frozen_is_the_reports_mistake(data):
+    for head_frozen in (False, True):
+        learn = learner(data, head_frozen=head_frozen, average=0)
+        before = state(learn.model[1])
+        with learn.no_logging():
+            learn.fit(1, 1e-3)
+        same = all(torch.equal(v, before[k]) for k, v in learn.model[1].state_dict().items())
+        assert same == head_frozen
+
+
+def test_gradual_unfreezing_ends_at_layer1(data):
+    learn = learner(data, unfreeze="gradual", average=0)
+    with learn.no_logging():
+        learn.fit(3, 1e-3)
+    assert learn.opt.frozen_idx == GROUPS.index("layer1")
+
+
+@pytest.mark.parametrize("ratio", [0, 10])
+def test_learning_rates_of_the_groups(data, ratio):
+    o = task.resolve(task.RECIPES, "report" if ratio == 0 else "fast", lr=1e-3)
+    learn = learner(data, average=0)
+    seen = []
+
+    class Spy(Callback):
+        def before_batch(self):
+            seen.append([h["lr"] for h in self.opt.hypers])
+
+    rates = task.learning_rates(o)
+    with learn.no_logging():
+        learn.fit(1, rates, cbs=Spy())
+    found = seen[0]
+    assert len(found) == 6
+    if ratio:
+        assert found[0] == pytest.approx(1e-4) and found[-1] == pytest.approx(1e-3)
+        assert found == sorted(found)
+    else:
+        assert found == pytest.approx([1e-4] * 3 + [1e-3] * 3)
+
+
+def test_no_creature_is_on_both_sides(data):
+    dls = task.get_dls(data, **QUICK)
+    sides = [set(dl.items["group"]) for dl in dls.loaders]
+    assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+
+
+def test_a_split_by_image_says_that_it_flatters(data, sandbox, capsys):
+    task.main(data=data, split="image", **QUICK)
+    assert "will flatter" in capsys.readouterr().out
+
+
+def test_folds_score_every_picture_once_and_average_their_models(data, sandbox, capsys):
+    score = task.main(data=data, folds=3, **{**QUICK, "crop": "creature"})
+    folder = run_folder(sandbox)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    n = len(pd.read_csv(data / "train_labels.csv"))
+    table = pd.read_csv(folder / "predictions.csv")
+    assert len(table) == n == metrics["n_test"] and table["Id"].is_unique
+    assert metrics["f1_macro_low"] <= score <= metrics["f1_macro_high"]
+    assert len({(folder / f"fold{i}" / "model.safetensors").read_bytes() for i in (1, 2, 3)}) == 3
+    assert len(pd.read_csv(sandbox / "submissions" / "task3_submit.csv")) == len(
+        list((data / "test").glob("*.png"))
+    )
+    assert "54 creatures found in 162 pictures" in capsys.readouterr().out
+
+
+def test_the_report_recipe_is_the_reports(data, sandbox):
+    task.main(data=data, recipe="report", **QUICK)
+    folder = run_folder(sandbox)
+    options = json.loads((folder / "options.json").read_text())
+    report = task.RECIPES["report"]
+    assert (report["lr"], report["bs"], report["wd"], report["size"]) == (1e-4, 32, 1e-5, 224)
+    assert options["head"] == "report" and options["dropout"] == 0.5
+    learn = learner(data, recipe="report")
+    kinds = [type(layer).__name__ for layer in learn.model[1]]
+    assert kinds == ["MapPool", "Linear", "ReLU", "Dropout", "Linear"]
+    assert learn.model[1][1].out_features == 512
+
+
+def test_epochs_zero_is_the_untrained_head(data, sandbox):
+    score = task.main(data=data, **{**QUICK, "epochs": 0})
+    folder = run_folder(sandbox)
+    assert 0 <= score < 0.4
+    assert json.loads((folder / "metrics.json").read_text())["epochs"] == 0
+
+
+@pytest.mark.parametrize("imbalance", ["sampler", "weighted-ce", "focal", "none"])
+def test_every_answer_to_imbalance_trains(data, imbalance):
+    learn = learner(data, imbalance=imbalance)
+    with learn.no_logging():
+        learn.fit(1, 1e-3)
+    assert np.isfinite(learn.recorder.values[0][0])
+    assert (learn.dls.train.weights is not None) == (imbalance == "sampler")
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_mixes_train(data, mix):
+    learn = learner(data, mix=mix)
+    with learn.no_logging():
+        learn.fit(1, 1e-3)
+    assert np.isfinite(learn.recorder.values[0][0])
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        (dict(mix="mixup", imbalance="focal"), "--mix mixup needs plain cross-entropy"),
+        (dict(folds=1), "--folds 1: at least 2"),
+        (dict(recipe="report", folds=3), "--no-early-stop"),
+        (dict(arch="resnet51"), "resnet50"),
+        (dict(weights="nowhere.pth"), "nowhere.pth"),
+        (dict(train_from="layer9"), "--train-from layer9"),
+    ],
+)
+def test_bad_combinations_stop_before_any_work(data, sandbox, given, says):
+    with pytest.raises(UserError) as error:
+        task.main(data=data, **{**QUICK, **given})
+    assert says in str(error.value)
+    assert not (sandbox / "runs").exists()
+
+
+def test_the_fallback_is_loud_and_recorded(data, sandbox, monkeypatch, capsys):
+    monkeypatch.setattr(backbones, "_reachable", lambda arch: False)
+    task.main(data=data, epochs=0, bs=16, size=32)
+    folder = run_folder(sandbox)
+    assert json.loads((folder / "metrics.json").read_text())["arch"] == LITE
+    assert f"using {LITE} instead" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--weights FILE"):
+        task.main(data=data, recipe="report")
+    with pytest.raises(UserError, match="--weights FILE"):
+        task.main(data=data, arch="resnet50")
+
+
+def test_resnet50_trains_a_few_steps(data):
+    learn = learner(data, arch="resnet50", size=64, bs=8)
+    before = state(learn.model)
+    with learn.no_logging():
+        learn.fit(1, 1e-3, cbs=StopAfter(2))
+    after = learn.model.state_dict()
+    assert torch.equal(after["0.5.0.conv1.weight"], before["0.5.0.conv1.weight"])
+    assert not torch.equal(after["0.6.0.conv1.weight"], before["0.6.0.conv1.weight"])
+
+
+class StopAfter(Callback):
+    """End the fit after so many steps."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def after_batch(self):
+        if self.training and self.train_iter >= self.steps:
+            raise CancelFitException()
+
+
+def test_known_groups_are_read_from_a_file(data, tmp_path):
+    train = pd.read_csv(data / "train_labels.csv")
+    file = tmp_path / "groups.csv"
+    train.assign(group=range(len(train)))[["Id", "group"]].to_csv(file, index=False)
+    table = groups.add_groups(train, file)
+    assert table["group"].nunique() == len(train)
+
+
+def test_found_groups_are_kept_for_the_next_run(data, tmp_path, monkeypatch):
+    ids = pd.read_csv(data / "train_labels.csv")
+    train = ids.assign(path=[data / "train" / f"{i}.png" for i in ids["Id"]])
+    calls = []
+
+    def find(paths, labels):
+        calls.append(len(paths))
+        return np.arange(len(paths)) // 3
+
+    monkeypatch.setattr(groups, "creature_groups", find)
+    first = groups.add_groups(train, cache=tmp_path)
+    assert groups.add_groups(train, cache=tmp_path)["group"].tolist() == first["group"].tolist()
+    assert len(calls) == 1
+    groups.add_groups(train.iloc[1:], cache=tmp_path)
+    assert len(calls) == 2
