@@ -177,6 +177,8 @@ class LineLoggerCallback(Callback):
     def after_epoch(self):
         """Print epoch, losses, metrics, seconds."""
         names, values = self.recorder.metric_names, self.recorder.log
+        if len(values) < len(names):  # validation alone
+            return
         cells = [
             f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
             for name, value in zip(names[1:], values[1:], strict=False)

@@ -5,7 +5,6 @@ make them again from JSON.
 """
 
 import functools
-import importlib
 import inspect
 from importlib import import_module
 
@@ -16,7 +15,8 @@ from pokefast.errors import UserError
 __all__ = ["architecture", "build", "mlp", "cnn"]
 
 BUILDERS = {}
-ELSEWHERE = {"transfer": "pokefast.backbones"}  # builders that register themselves on import
+# modules that are imported only for their own: timm takes seconds
+ELSEWHERE = {"transfer": "pokefast.backbones", "palette_net": "pokefast.palette"}
 
 
 def architecture(function):
@@ -41,8 +41,6 @@ def build(name, arguments):
 
     Raises UserError for a name or arguments that are not known.
     """
-    if name == "transfer":
-        importlib.import_module("pokefast.backbones")  # timm takes seconds: only where it is used
     if name in ELSEWHERE:
         import_module(ELSEWHERE[name])
     if name not in BUILDERS:

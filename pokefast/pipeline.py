@@ -19,6 +19,7 @@ __all__ = ["describe_pipeline", "make_loader", "check_pipeline"]
 # module, and the arguments, which each one keeps as attributes of the same names
 TRANSFORMS = {
     "CreatureCrop": ("pokefast.foreground", ("pad", "cutout", "fill")),
+    "CutOut": ("pokefast.palette", ("size", "pad")),
     "OutlineCrop": ("pokefast.crop", ("pad", "cutout")),
     "ThresholdCrop": ("pokefast.crop", ("pad", "level")),
     "ToGrey": ("pokefast.images", ()),

@@ -22,7 +22,7 @@ from pokefast.errors import UserError
 from pokefast.metrics import learner_metrics
 from pokefast.precision import PrecisionCallback, choose_dtype
 
-__all__ = ["make_learner", "decay_split", "fit", "predict"]
+__all__ = ["make_learner", "decay_split", "fit", "predict", "solve"]
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -74,6 +74,8 @@ def fit(learn, o, lr=None, validate=True, cbs=()):
     cbs = list(cbs) if validate else [*cbs, NoValidationCallback()]
     if o.epochs == 0:
         return 0
+    if o.schedule == "closed-form":
+        return solve(learn)
     if o.schedule == "one-cycle":
         learn.fit_one_cycle(o.epochs, lr, div=o.div, pct_start=o.pct_start, cbs=cbs)
     elif o.schedule == "step":
@@ -81,6 +83,23 @@ def fit(learn, o, lr=None, validate=True, cbs=()):
     else:
         learn.fit(o.epochs, lr, cbs=cbs)
     return learn.epoch + 1
+
+
+def solve(learn):
+    """Fit a model that has `solve`, which takes all training batches at once; then validate."""
+    model, device = learn.model, learn.dls.device
+    batches = learn.dls.train.new(shuffle=False, drop_last=False)
+    model.to(device).eval()
+    dtype = learn.precision.dtype
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        model.solve(tuple(t.as_subclass(torch.Tensor) for t in batch) for batch in batches)
+    with learn.no_bar():
+        record = list(learn.validate())
+    learn.recorder.values = [[float("nan"), *record]]
+    print(
+        f"solved in closed form  valid_loss {record[0]:.4f}  f1_score {record[2]:.4f}", flush=True
+    )
+    return 1
 
 
 def predict(learn, dl, flip=False):

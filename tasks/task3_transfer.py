@@ -20,6 +20,7 @@ from fastai.torch_core import set_seed
 from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
 from fastai.vision.learner import vision_learner
+from fastcore.foundation import L
 
 from pokefast.augment import NormalizeInPlace, augmentations
 from pokefast.backbones import (
@@ -41,10 +42,11 @@ from pokefast.callbacks import (
 from pokefast.errors import UserError
 from pokefast.foreground import CreatureCrop
 from pokefast.groups import add_groups
-from pokefast.images import PILImageRGB
+from pokefast.images import PILImageRGB, PILImageRGBA
 from pokefast.loader import MemoryDL
 from pokefast.losses import imbalance_loss
 from pokefast.options import changed, check, choice, resolve, run_cli
+from pokefast.palette import CutOut, load_stage_weights, palette_net
 from pokefast.run import Run, open_competition
 from pokefast.splits import AllSplitter, FoldSplitter, GroupSplitter
 from pokefast.stopping import PatienceStopCallback
@@ -53,6 +55,7 @@ from pokefast.train import make_learner
 TASK = "task3"
 
 COMMON = dict(
+    classifier="network",  # main takes the palette where nothing about training is asked for
     seed=0,
     arch="auto",  # resnet50, or the offline network where its weights cannot be had
     weights="pretrained",
@@ -124,6 +127,9 @@ RECIPES = dict(
 EARLY_STOP = dict(patience=10, start=10)  # epochs
 # halves the rate in the 6th epoch without a lower loss: torch's patience 5 lets five pass
 PLATEAU = dict(monitor="valid_loss", factor=2, patience=6)
+# what only a network that trains has
+NETWORK_OPTIONS = ("epochs", "bs", "lr", "crop", "imbalance", "augment", "mix", "train_from")
+NETWORK_OPTIONS += ("head_frozen", "unfreeze", "no_early_stop")
 GRADUAL = (1 / 3, 2 / 3)  # shares of the epochs at which the next layer group opens
 
 
@@ -143,18 +149,23 @@ def get_dls(data=None, recipe="fast", fold=None, **options):
         splitter = FoldSplitter(fold, o.folds, o.seed)
     else:
         splitter = GroupSplitter(o.valid, o.test, o.seed)
+    mean, std = arch_stats(o.arch)
+    if o.classifier == "palette":
+        image_class, item_tfms = PILImageRGBA, [CutOut(o.size)]
+        mean, std = [*mean, 0.0], [*std, 1.0]  # alpha stays as it is
+    else:
+        image_class = PILImageRGB
+        item_tfms = [CreatureCrop()] if o.crop == "creature" else []
+    augment = o.augment == "report" and o.classifier == "network"
     block = DataBlock(
-        blocks=(ImageBlock(PILImageRGB), CategoryBlock(vocab=competition.vocab)),
+        blocks=(ImageBlock(image_class), CategoryBlock(vocab=competition.vocab)),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
         splitter=splitter,
-        item_tfms=[
-            *([CreatureCrop()] if o.crop == "creature" else []),
-            Resize(o.size, ResizeMethod.Squish),
-        ],
+        item_tfms=[*item_tfms, Resize(o.size, ResizeMethod.Squish)],
         batch_tfms=[
-            *(augmentations(o) if o.augment == "report" else []),
-            NormalizeInPlace.from_stats(*arch_stats(o.arch)),
+            *(augmentations(o) if augment else []),
+            NormalizeInPlace.from_stats(mean, std),
         ],
     )
     return block.dataloaders(train, dl_type=MemoryDL, bs=o.bs, val_bs=64, path=competition.root)
@@ -162,11 +173,16 @@ def get_dls(data=None, recipe="fast", fold=None, **options):
 
 def get_learner(dls, recipe="fast", **options):
     """fastai's `vision_learner` on `dls` with the backbone and head of `recipe`, frozen below
-    `train_from`; `options` are those of `main`.
+    `train_from`, or a Learner with the palette classifier; `options` are those of `main`.
     """
     o = resolve_arch(resolve(RECIPES, recipe, **options))
     set_seed(o.seed, reproducible=True)
     n_classes = len(dls.vocab)
+    if o.classifier == "palette":
+        model = palette_net(o.arch, n_classes, dls.train.n, *map(list, arch_stats(o.arch)))
+        if o.weights != "none":
+            load_stage_weights(model, o.arch)
+        return make_learner(dls, model, o, splitter=L)
     cbs = [BnFreeze()]
     if o.channels_last:
         cbs.append(ChannelsLast())
@@ -217,6 +233,22 @@ def resolve_arch(o):
     return changed(o, arch=arch, weights=weights)
 
 
+def choose_classifier(given):
+    """The options of main's arguments `given`, with the classifier that "auto", the default, stands
+    for: the palette in the fast recipe, unless an option asks for a network that trains.
+    """
+    o = resolve(RECIPES, **{k: v for k, v in given.items() if k != "no_early_stop"})
+    asked = [k for k in NETWORK_OPTIONS if given[k] is not None]
+    if given["classifier"] == "palette" and asked:
+        flags = ", ".join(f"--{k.replace('_', '-')}" for k in asked)
+        raise UserError(f"--classifier palette trains no network: it has no {flags}")
+    if given["classifier"] == "palette" or (
+        given["classifier"] in (None, "auto") and o.recipe == "fast" and not asked
+    ):
+        return changed(o, classifier="palette", schedule="closed-form", epochs=1, tta=False)
+    return changed(o, classifier="network")
+
+
 def learning_rates(o):
     """One rate a layer group: a slice from head to stem, or the report's two."""
     if o.lr_ratio:
@@ -227,6 +259,7 @@ def learning_rates(o):
 def main(
     data: Path = None,  # competition folder in Kaggle's layout; the embedded data otherwise
     recipe: choice(*RECIPES) = "fast",  # whose hyper-parameters
+    classifier: choice("auto", "palette", "network") = None,  # closed form, or a fine-tuned network
     arch: str = None,  # auto, or a name of torchvision's ResNets or timm
     weights: str = None,  # pretrained, none, or a .safetensors or .pth file
     epochs: int = None,  # passes over the training part, at most; 0: untrained head
@@ -258,8 +291,8 @@ def main(
     Returns macro-F1 on the local test part or, with folds, on all of them together.
     """
     early_stop = False if no_early_stop else None
-    given = {k: v for k, v in locals().items() if k not in ("data", "no_early_stop")}
-    o = resolve(RECIPES, **given)
+    given = {k: v for k, v in locals().items() if k != "data"}
+    o = choose_classifier(given)
     check(main, o)
     if o.mix != "none" and o.imbalance in ("weighted-ce", "focal"):
         raise UserError(f"--mix {o.mix} needs plain cross-entropy: --imbalance sampler or none")

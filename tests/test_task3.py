@@ -11,6 +11,7 @@ from fastai.callback.core import Callback, CancelFitException
 from pokefast import backbones, groups
 from pokefast.backbones import GROUPS, layer_groups
 from pokefast.errors import UserError
+from pokefast.predict import load_predictor
 from pokefast.synth import small_competition
 from tasks import task3_transfer as task
 
@@ -251,3 +252,36 @@ def test_found_groups_are_kept_for_the_next_run(data, tmp_path, monkeypatch):
     assert len(calls) == 1
     groups.add_groups(train.iloc[1:], cache=tmp_path)
     assert len(calls) == 2
+
+
+def test_the_fast_recipe_is_the_palette_where_nothing_about_training_is_asked(data, sandbox):
+    score = task.main(data=data, size=48, arch=LITE)
+    folder = run_folder(sandbox)
+    options = json.loads((folder / "options.json").read_text())
+    assert options["classifier"] == "palette"
+    assert score > 0.2  # nine types, creatures never seen
+    test = sorted((data / "test").glob("*.png"))
+    submission = pd.read_csv(sandbox / "submissions" / "task3_submit.csv")
+    found = [p.label for p in load_predictor(folder)(test)]
+    assert found == list(submission["Category"])
+
+
+@pytest.mark.parametrize(
+    "given, classifier",
+    [
+        (dict(), "palette"),
+        (dict(recipe="report"), "network"),
+        (dict(train_from="head"), "network"),
+        (dict(classifier="network"), "network"),
+        (dict(recipe="report", classifier="palette"), "palette"),
+    ],
+)
+def test_options_about_training_ask_for_the_network(given, classifier):
+    names = [*task.NETWORK_OPTIONS, "classifier", "recipe"]
+    asked = {**dict.fromkeys(names), "recipe": "fast", **given}
+    assert task.choose_classifier(asked).classifier == classifier
+
+
+def test_the_palette_has_nothing_to_train(data, sandbox):
+    with pytest.raises(UserError, match="it has no --epochs, --train-from"):
+        task.main(data=data, classifier="palette", epochs=3, train_from="head")
