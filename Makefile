@@ -8,7 +8,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 score bench lr-find report options-page test lint clean
+.PHONY: help env data real-data task1 task2 task3 score bench lr-find report options-page pictures test lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ report: $(ENV_STAMP)  ## the newest run's page, in a browser [ARGS="--run runs/.
 
 options-page: $(ENV_STAMP)  ## docs/options.md, from the scripts
 	$(RUN) experiments.options_page
+
+pictures: $(ENV_STAMP)  ## docs/pictures/ for the README, from runs on the embedded data
+	$(RUN) experiments.pictures $(ARGS)
 
 test: $(ENV_STAMP) lint  ## lint and all tests
 	$(PY) -m pytest $(ARGS)

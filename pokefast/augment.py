@@ -60,13 +60,15 @@ class BatchFlip(BatchTransform):
 class BatchShift(BatchTransform):
     """Move each image by up to `pixels` in both directions, whole pixels, repeating the edge."""
 
+    order = BEFORE_FLOAT + 1
+
     def __init__(self, pixels):
         super().__init__()
         self.pixels = pixels
 
     def augment(self, x):
         n, _, h, w = x.shape
-        padded = F.pad(x, [self.pixels] * 4, mode="replicate")
+        padded = _repeat_edges(x, self.pixels)
         dy, dx = torch.randint(2 * self.pixels + 1, (2, n), device=x.device)
         windows = padded.unfold(2, h, 1).unfold(3, w, 1)  # a view: [n, c, dy, dx, h, w]
         return windows[torch.arange(n, device=x.device), :, dy, dx]
@@ -155,6 +157,18 @@ def augmentations(o):
     if color:
         tfms.append(BatchColor(**color))
     return tfms
+
+
+def _repeat_edges(x, p):
+    """[n, c, h, w] with `p` pixels more on each side; of any dtype, as F.pad is not in all versions."""
+    n, c, h, w = x.shape
+    out = x.new_empty(n, c, h + 2 * p, w + 2 * p)
+    out[:, :, p : p + h, p : p + w] = x
+    out[:, :, :p, p : p + w] = x[:, :, :1]
+    out[:, :, p + h :, p : p + w] = x[:, :, -1:]
+    out[:, :, :, :p] = out[:, :, :, p : p + 1]
+    out[:, :, :, p + w :] = out[:, :, :, p + w - 1 : p + w]
+    return out
 
 
 def _black(x):

@@ -6,7 +6,14 @@ import pytest
 import torch
 from fastai.torch_core import TensorImage
 
-from pokefast.augment import BatchAffine, BatchColor, BatchFlip, BatchShift, augmentations
+from pokefast.augment import (
+    BatchAffine,
+    BatchColor,
+    BatchFlip,
+    BatchShift,
+    _repeat_edges,
+    augmentations,
+)
 
 
 @pytest.fixture
@@ -43,8 +50,9 @@ def test_flip_mirrors_about_half(batch):
 
 
 def test_shift_moves_by_whole_pixels_within_its_limit(batch):
-    x = batch
+    x = TensorImage((batch * 255).byte())
     out = train(BatchShift(2), x.clone())
+    assert out.dtype == torch.uint8
     moves = set()
     for before, after in zip(x, out, strict=True):
         # compare the part that is inside for every shift
@@ -105,3 +113,10 @@ def test_only_what_has_something_to_do_is_made():
     o = SimpleNamespace(flip=True, rotate=3, shift=0, brightness=0.1)
     names = [type(t).__name__ for t in augmentations(o)]
     assert names == ["BatchFlip", "BatchAffine", "BatchColor"]
+
+
+@pytest.mark.parametrize("pixels", [1, 4])
+def test_edges_are_repeated_as_torch_does_it(batch, pixels):
+    plain = batch.as_subclass(torch.Tensor)
+    expected = torch.nn.functional.pad(plain, [pixels] * 4, mode="replicate")
+    assert torch.equal(_repeat_edges(plain, pixels), expected)
