@@ -26,6 +26,7 @@ from fastai.vision.augment import Resize
 from fastai.vision.data import ImageDataLoaders
 from PIL import Image
 
+from pokefast.models import build
 from pokefast.options import resolve, run_cli
 from pokefast.run import open_competition
 from pokefast.train import fit
@@ -88,7 +89,7 @@ def write_crops(dls, folder):
     return rows
 
 
-def time_fastai(task, folder, rows, learn, o):
+def time_fastai(folder, rows, learn, o):
     """Seconds of plain fastai's fit and validation: its own loaders, optimizer, precision."""
     dls = ImageDataLoaders.from_df(
         pd.DataFrame(rows),
@@ -97,7 +98,10 @@ def time_fastai(task, folder, rows, learn, o):
         item_tfms=Resize(learn.dls.train.one_batch()[0].shape[-1]),
         bs=o.bs,
     )
-    plain = Learner(dls, task.get_learner(learn.dls, o).model, metrics=accuracy)
+    architecture = learn.model.architecture
+    if architecture["name"] == "cnn":  # fastai opens pictures as RGB: three channels of four
+        architecture = {**architecture, "arguments": {**architecture["arguments"], "n_in": 3}}
+    plain = Learner(dls, build(**architecture), metrics=accuracy)
     start = time.perf_counter()
     with plain.no_bar(), plain.no_logging():
         plain.fit_one_cycle(o.epochs, o.lr)
@@ -128,7 +132,7 @@ def main(
             seconds["prepare"].append(prepare)
             seconds["pokefast"].append(trained)
             seconds["bare"].append(time_bare(module, learn, o))
-            seconds["plain fastai"].append(time_fastai(module, Path(temp), rows, learn, o))
+            seconds["plain fastai"].append(time_fastai(Path(temp), rows, learn, o))
     load = os.getloadavg()[0]
     print(
         f"task {task}: {o.epochs} epochs of {learn.dls.train.n} pictures, batch {o.bs}, "

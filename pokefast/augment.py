@@ -160,7 +160,7 @@ def augmentations(o):
 
 
 def _repeat_edges(x, p):
-    """[n, c, h, w] with `p` pixels more on each side; of any dtype, as F.pad is not in all versions."""
+    """[n, c, h, w] with `p` pixels more on each side; F.pad does not take bytes everywhere."""
     n, c, h, w = x.shape
     out = x.new_empty(n, c, h + 2 * p, w + 2 * p)
     out[:, :, p : p + h, p : p + w] = x

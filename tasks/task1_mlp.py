@@ -1,9 +1,11 @@
 """Task 1: an MLP on creatures cropped by their outline, 64x64 pixels, nine types.
 
-make task1                                     # embedded data
-make task1 ARGS="--recipe report"              # the report's hyper-parameters, 50 epochs
-make task1 ARGS="--crop none --epochs 3"       # what the whole picture would give
-make task1 DATA=data/real/task1                # a folder in Kaggle's layout
+On a fresh machine each of these does all the set-up:
+
+    make task1                                     # embedded data
+    make task1 ARGS="--recipe report"              # the report's hyper-parameters, 50 epochs
+    make task1 ARGS="--crop none --epochs 3"       # what the whole picture would give
+    make task1 DATA=data/real/task1                # a folder in Kaggle's layout
 """
 
 from pathlib import Path
@@ -110,10 +112,7 @@ def get_dls(data=None, recipe="fast", **options):
             *([ToGrey()] if o.grey else []),
             Resize(SIZE, ResizeMethod.Squish),
         ],
-        batch_tfms=[
-            *augmentations(o),
-            NormalizeInPlace.from_stats([0.5], [0.5]),
-        ],
+        batch_tfms=[*augmentations(o), NormalizeInPlace.from_stats([0.5], [0.5])],
     )
     return block.dataloaders(
         competition.train, dl_type=MemoryDL, bs=o.bs, val_bs=256, path=competition.root

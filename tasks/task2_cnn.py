@@ -1,10 +1,13 @@
 """Task 2: a CNN of four stages on whole RGBA pictures, 64x64 pixels, nine types.
 
-make task2                                                # embedded data make task2
-ARGS="--recipe report"                         # the report's hyper-parameters, early stop make
-task2 ARGS="--recipe report --no-early-stop --epochs 50 --stages 3" make task2 ARGS="--crop
-outline --predict-uncropped"      # why the report saw 0.19: crops in training alone make task2
-DATA=data/real/task2                           # a folder in Kaggle's layout
+On a fresh machine each of these does all the set-up:
+
+    make task2                                               # embedded data
+    make task2 ARGS="--epochs 3"                             # the same in a minute
+    make task2 ARGS="--recipe report"                        # the report's, with its early stop
+    make task2 ARGS="--recipe report --no-early-stop --epochs 50 --stages 3"
+    make task2 ARGS="--crop outline --predict-uncropped"     # why the report saw 0.19
+    make task2 DATA=data/real/task2                          # a folder in Kaggle's layout
 """
 
 from pathlib import Path
@@ -18,10 +21,7 @@ from fastai.vision.data import ImageBlock
 from fastcore.foundation import L
 
 from pokefast.augment import NormalizeInPlace, augmentations
-from pokefast.callbacks import (
-    AverageWeightsCallback,
-    WeightedSamplingCallback,
-)
+from pokefast.callbacks import AverageWeightsCallback, WeightedSamplingCallback
 from pokefast.crop import crop_transform
 from pokefast.images import PILImageRGBA
 from pokefast.loader import MemoryDL

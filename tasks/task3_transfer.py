@@ -1,10 +1,12 @@
 """Task 3: transfer learning on larger art, scored on creatures that training never showed.
 
-make task3                                             # embedded data
-make task3 ARGS="--folds 5"                            # a local score with its interval
-make task3 ARGS="--recipe report --arch resnet50"      # the report's hyper-parameters
-make task3 ARGS="--split image"                        # the split that flattered the report
-make task3 DATA=data/real/task3                        # a folder in Kaggle's layout
+On a fresh machine each of these does all the set-up:
+
+    make task3                                             # embedded data
+    make task3 ARGS="--folds 5"                            # a local score with its interval
+    make task3 ARGS="--recipe report --arch resnet50"      # the report's hyper-parameters
+    make task3 ARGS="--split image"                        # the split that flattered the report
+    make task3 DATA=data/real/task3                        # a folder in Kaggle's layout
 """
 
 from functools import partial
