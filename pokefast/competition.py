@@ -14,7 +14,7 @@ from pokefast.images import IMAGE_SUFFIXES, image_error
 __all__ = ["Competition", "read_competition"]
 
 SHOWN = 5  # offenders of each kind that an error lists
-FIX = "Mend them, or pass --skip-bad to go on without them."
+FIX = 'Mend them, or pass --skip-bad (ARGS="--skip-bad" for make) to go on without them.'
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def open_competition(data, task, skip_bad=False):
     if data is None:
         from pokefast.synth import ensure  # drawing is not needed for a folder of one's own
 
+        print(f"{task}: the embedded data in data/, drawn first where it is not there", flush=True)
         data = ensure(int(task[-1]))
     return read_competition(data, skip_bad=skip_bad)
 
