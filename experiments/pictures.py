@@ -1,6 +1,8 @@
 """The README's pictures, from short real runs on the embedded data: `make pictures`."""
 
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 from pokefast.files import ROOT
@@ -32,6 +34,21 @@ def main(
     for name, (task, source) in PICTURES.items():
         shutil.copyfile(folders[task] / source, out / name)
         print(f"{out / name}")
+    screenshot(folders[task2_cnn] / "report.html", out / "report.png")
+
+
+def screenshot(page, file, size=(1000, 1250)):
+    """A picture of the upper part of a page, by headless Chromium; says so where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        print(f"{file}: left as it is, no chromium is installed")
+        return
+    with tempfile.TemporaryDirectory() as profile:
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
+        flags += ("--disable-background-networking", f"--user-data-dir={profile}")
+        flags += (f"--window-size={size[0]},{size[1]}", f"--screenshot={file}")
+        subprocess.run([chromium, *flags, page.as_uri()], check=True, capture_output=True)
+    print(f"{file}")
 
 
 if __name__ == "__main__":
