@@ -11,7 +11,7 @@ def f1_interval(truth, predicted, groups, labels, draws=2000, level=0.95, seed=0
 
     `truth`, `predicted` and `groups` have one entry a picture. Pictures of one creature succeed or
     fail together, so that drawing single pictures would give too narrow an interval. Percentile
-    bootstrap over clusters: Field & Welsh, "Bootstrapping clustered data", JRSS B 2007.
+    bootstrap over clusters: "Bootstrapping clustered data", JRSS B 2007.
     """
     truth, predicted, groups = map(np.asarray, (truth, predicted, groups))
     names = np.unique(groups)

@@ -1,10 +1,10 @@
 """Find the drawn creature in a picture: a mask, a box, and a fastai transform that crops to it.
 
 A U-Net of 0.1 million parameters sees the picture at 160 px and says for each pixel whether it
-belongs to a drawn figure. It was trained by `experiments.train_foreground` on drawn composites
-alone, so it knows no competition's creatures, and works the same for outlines that are black,
-dark, tinted or missing. Source: Ronneberger, Fischer & Brox, "U-Net", MICCAI 2015; inverted
-residuals, Sandler et al., "MobileNetV2", CVPR 2018.
+belongs to a drawn figure. It was trained on drawn composites alone, in stages of what
+`experiments.train_foreground` does at once, so it knows no competition's creatures, and works
+the same for outlines that are black, dark, tinted or missing. Source: "U-Net", MICCAI 2015;
+inverted residuals, "MobileNetV2", CVPR 2018.
 """
 
 from functools import lru_cache, partial
@@ -124,7 +124,7 @@ def _refine(picture, probability):
 
     Two colour histograms, of creature and of background so far, tell which each pixel resembles.
     A drawn creature has few flat colours, so this fills what was missed and drops what it took.
-    After Rother, Kolmogorov & Blake, "GrabCut", SIGGRAPH 2004, without the graph cut.
+    After "GrabCut", SIGGRAPH 2004, without the graph cut.
     """
     odds = TRUST * np.log((probability + 1e-3) / (1 - probability + 1e-3))
     index = np.ravel_multi_index((picture.reshape(-1, 3) // (256 // BINS)).T, (BINS,) * 3)

@@ -1,6 +1,6 @@
 """Grad-CAM: where in a picture the evidence for a class lies.
 
-Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+"Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization", ICCV 2017. Built on fastai's hooks; the package `grad-cam` would bring OpenCV for the
 same few lines.
 """

@@ -7,7 +7,7 @@ within a class finds the candidates, which relatives of one palette may be; amon
 coefficient times the fit of the laid-over cut-outs (`pokefast.alignment`) decides, by average
 linkage again. A picture left alone may have a bad mask, and a missed twin leaks a creature across
 the split, so it joins its likeliest group at a lower threshold. Nothing is assumed about how many
-pictures a creature has. Source: Swain & Ballard, "Color indexing", IJCV 1991 (the histograms).
+pictures a creature has. Source: "Color indexing", IJCV 1991 (the histograms).
 """
 
 import hashlib

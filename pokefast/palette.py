@@ -3,9 +3,9 @@
 Relatives of one type share their colours, so that the colours inside the creature's outline say
 more about a creature never seen than an ImageNet network does; both together say most. Each picture
 is cut out (`CutOut`), described by the stages of a frozen network and by a Lab histogram, and
-classified by ridge regression on the sum of two kernels. Sources: Chapelle, Haffner & Vapnik,
+classified by ridge regression on the sum of two kernels. Sources:
 "Support vector machines for histogram-based image classification", IEEE TNN 1999 (exponential
-kernels of histogram distances); Rifkin & Klautau, "In defense of one-vs-all classification", JMLR
+kernels of histogram distances); "In defense of one-vs-all classification", JMLR
 2004 (regularised least squares as a classifier).
 """
 

@@ -3,9 +3,9 @@
 Every picture is drawn: cartoon figures (blobs, limbs, spikes, spots; a dark, tinted or missing
 outline) on backgrounds of dead leaves, 1/f noise, gradients, Voronoi cells, strokes and shapes, and
 on crops of the two photographs that ship with scikit-learn. No sprite and no competition picture
-takes part. Sources: dead leaves, Lee, Mumford & Huang, "Occlusion models for natural images", IJCV
-2001, and Baradad et al., "Learning to see by looking at noise", NeurIPS 2021; pasting, Dwibedi et
-al., "Cut, paste and learn", ICCV 2017.
+takes part. Sources: dead leaves, "Occlusion models for natural images", IJCV
+2001, and "Learning to see by looking at noise", NeurIPS 2021; pasting,
+"Cut, paste and learn", ICCV 2017.
 """
 
 import colorsys
