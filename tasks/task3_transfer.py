@@ -283,7 +283,7 @@ def main(
     no_early_stop: bool = None,  # run all epochs
     refit: bool = None,  # submit a model that was trained once more, on everything
     precision: choice("auto", "fp32", "bf16", "fp16") = None,  # of the forward pass
-    wandb: choice("online", "offline", "off") = None,  # log to Weights & Biases
+    wandb: choice("off", "offline", "online") = None,  # log to Weights & Biases
     skip_bad: bool = None,  # go on without bad rows and pictures
     seed: int = None,  # of split, weights and batches
 ) -> float:
