@@ -39,7 +39,11 @@ def _section(name):
     lines = [f"## {task.TASK}", "", inspect.getdoc(task).splitlines()[0], ""]
     lines += ["| option | values | what it is | fast | report |", "|---|---|---|---|---|"]
     lines += [f"| {n} | {t} | {d} | {_cell(f)} | {_cell(r)} |" for n, t, d, f, r in rows]
-    return "\n".join([*lines, ""])
+    left_out = [
+        f"`{name}` ({', '.join(f'{k}={v}' for k, v in options.items())})"
+        for name, options in task.INGREDIENTS.items()
+    ]
+    return "\n".join([*lines, "", f"`--without` takes, with commas: {', '.join(left_out)}.", ""])
 
 
 def _type(hint):

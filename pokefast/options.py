@@ -10,7 +10,7 @@ from fastcore.script import anno_parser
 
 from pokefast.errors import UserError
 
-__all__ = ["resolve", "changed", "check", "choice", "run_cli", "similar"]
+__all__ = ["resolve", "changed", "check", "choice", "leave_out", "run_cli", "similar"]
 
 # lowest and highest value of an option, in any task that has it; None is no limit
 LIMITS = {
@@ -63,6 +63,24 @@ def resolve(recipes, recipe="fast", **given):
 def changed(options, **given):
     """A copy of the namespace `options` with some values replaced."""
     return SimpleNamespace(**{**vars(options), **given})
+
+
+def leave_out(ingredients, names, given):
+    """The options of main's arguments `given`, changed so that a recipe lacks some of its parts.
+
+    `names` are separated by commas, keys of `ingredients`, which maps each to the options that
+    leave it out. Raises UserError for an unknown one, and where `given` sets the same option.
+    """
+    found = {}
+    for name in filter(None, (names or "").split(",")):
+        if name not in ingredients:
+            hint = similar(name, ingredients) or f": choose from {', '.join(ingredients)}"
+            raise UserError(f"--without {name}: there is no such ingredient{hint}")
+        found |= ingredients[name]
+    both = [k for k in found if given.get(k) is not None]
+    if both:
+        raise UserError(f"--without {names} sets --{both[0].replace('_', '-')}: give one of them")
+    return {**given, **found}
 
 
 def similar(name, names):

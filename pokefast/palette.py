@@ -109,16 +109,28 @@ class PaletteNet(nn.Module):
     """Cut-outs [n, 4, size, size] (colour normalised, alpha 0..1) to logits [n, n_out].
 
     `solve` fits it, in closed form: ridge regression of one-against-all targets (-1, 1), every
-    class weighing the same, on the kernel k = cosine of the standardised deep features
-    + `colour_weight` exp(-`gamma` (1 - b)) + 1, with the palettes' Bhattacharyya coefficient b.
+    class weighing the same, on the kernel k = `deep_weight` times the cosine of the standardised
+    deep features + `colour_weight` exp(-`gamma` (1 - b)) + 1, with the palettes' Bhattacharyya
+    coefficient b.
     """
 
     def __init__(
-        self, net, n_deep, n_out, n_support, mean, std, colour_weight, gamma, alpha, sharpness
+        self,
+        net,
+        n_deep,
+        n_out,
+        n_support,
+        mean,
+        std,
+        colour_weight,
+        gamma,
+        alpha,
+        sharpness,
+        deep_weight=1.0,
     ):
         super().__init__()
         self.net = net.requires_grad_(False)
-        self.colour_weight, self.gamma = colour_weight, gamma
+        self.deep_weight, self.colour_weight, self.gamma = deep_weight, colour_weight, gamma
         self.alpha, self.sharpness = alpha, sharpness
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
@@ -176,12 +188,21 @@ class PaletteNet(nn.Module):
 
     def _kernel(self, deep, colour):
         alike = torch.exp(-self.gamma * (1 - colour @ self.support_colour.T))
-        return deep @ self.support_deep.T + self.colour_weight * alike + 1
+        return self.deep_weight * deep @ self.support_deep.T + self.colour_weight * alike + 1
 
 
 @architecture
 def palette_net(
-    arch, n_out, n_support, mean, std, colour_weight=0.7, gamma=4.0, alpha=1.0, sharpness=4.0
+    arch,
+    n_out,
+    n_support,
+    mean,
+    std,
+    colour_weight=0.7,
+    gamma=4.0,
+    alpha=1.0,
+    sharpness=4.0,
+    deep_weight=1.0,
 ):
     """A `PaletteNet` on timm's `arch` with random weights; see `load_stage_weights`."""
     try:
@@ -196,7 +217,17 @@ def palette_net(
     net = timm.create_model(arch, pretrained=False, features_only=True, out_indices=indices)
     n_deep = 2 * sum(net.feature_info.channels())
     return PaletteNet(
-        net, n_deep, n_out, n_support, mean, std, colour_weight, gamma, alpha, sharpness
+        net,
+        n_deep,
+        n_out,
+        n_support,
+        mean,
+        std,
+        colour_weight,
+        gamma,
+        alpha,
+        sharpness,
+        deep_weight,
     )
 
 

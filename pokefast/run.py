@@ -49,12 +49,13 @@ class Run:
     """A task's run. Use in this order: `fit`, `evaluate`, `submit`, `finish`.
 
     `task` names the run ("task1"), `options` is the namespace of all of them. The folder,
-    runs/<task>-<time>, is made by the first thing written to it.
+    runs/<task>-<time> in `out` or this repository, is made by the first thing written to it.
     """
 
     task: str
     options: object
     data: object = None
+    out: Path = None
     folder: Path = None
     submission_file: Path = None
     start: float = field(default_factory=time.perf_counter)
@@ -62,8 +63,11 @@ class Run:
     history: pd.DataFrame = None
 
     def __post_init__(self):
-        self.folder = Path(self.folder) if self.folder else _new_folder(self.task)
-        self.submission_file = self.submission_file or SUBMISSIONS / f"{self.task}_submit.csv"
+        runs, submissions = RUNS, SUBMISSIONS
+        if self.out:
+            runs, submissions = Path(self.out) / "runs", Path(self.out) / "submissions"
+        self.folder = Path(self.folder) if self.folder else _new_folder(runs, self.task)
+        self.submission_file = self.submission_file or submissions / f"{self.task}_submit.csv"
         self.wandb = WandbLog(self.options.wandb, self.task, self.folder)
         self.competition = self.timed("prepare_seconds", self._read)
 
@@ -260,11 +264,11 @@ def _shown(dl, n, vocab):
     return batch_images(dl, (x[:n], y[:n])), [vocab[i] for i in y[:n]]
 
 
-def _new_folder(task):
+def _new_folder(runs, task):
     """A name that is not taken: two runs may start within the same second."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     names = (f"{task}-{stamp}{suffix}" for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
-    return next(RUNS / name for name in names if not (RUNS / name).exists())
+    return next(runs / name for name in names if not (runs / name).exists())
 
 
 def _short(path):

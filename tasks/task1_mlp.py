@@ -23,7 +23,7 @@ from pokefast.crop import crop_transform
 from pokefast.images import PILImageRGB, ToGrey
 from pokefast.loader import MemoryDL
 from pokefast.models import mlp
-from pokefast.options import changed, check, choice, resolve, run_cli
+from pokefast.options import changed, check, choice, leave_out, resolve, run_cli
 from pokefast.run import Run, open_competition
 from pokefast.splits import AllSplitter, StratifiedSplitter
 from pokefast.train import make_learner
@@ -91,6 +91,16 @@ RECIPES = dict(
     ),
 )
 
+# what --without leaves out, by the options that do it
+INGREDIENTS = dict(
+    flip=dict(flip=False),
+    shift=dict(shift_pixels=0),
+    smoothing=dict(label_smoothing=0),
+    tta=dict(tta=False),
+    decay=dict(wd=0),
+    schedule=dict(schedule="constant"),
+)
+
 
 def get_dls(data=None, recipe="fast", **options):
     """Loaders of training, validation and test part: pictures [n, 3 (1 where grey), 64, 64] and
@@ -144,19 +154,21 @@ def main(
     test: float = None,  # share of pictures for the local test
     refit: bool = None,  # submit a model that was trained once more, on everything
     precision: choice("auto", "fp32", "bf16", "fp16") = None,  # of the forward pass
+    without: str = None,  # parts of the recipe to leave out; docs/options.md has their names
     skip_bad: bool = None,  # go on without bad rows and pictures
     wandb: choice("off", "offline", "online") = None,  # log to Weights & Biases
     seed: int = None,  # of split, weights and batches
+    out: Path = None,  # where runs/ and submissions/ are; this repository otherwise
 ) -> float:
     """Train, score on the local test part, write submissions/task1_submit.csv and a folder below
     runs/.
 
     Returns macro-F1 on the local test part.
     """
-    given = {k: v for k, v in locals().items() if k != "data"}
-    o = resolve(RECIPES, **given)
+    given = {k: v for k, v in locals().items() if k not in ("data", "out", "without")}
+    o = resolve(RECIPES, **leave_out(INGREDIENTS, without, given))
     check(main, o)
-    run = Run(TASK, o, data)
+    run = Run(TASK, o, data, out)
     dls = get_dls(run.competition, o)
     learn = get_learner(dls, o)
     run.fit(learn)

@@ -26,7 +26,7 @@ from pokefast.crop import crop_transform
 from pokefast.images import PILImageRGBA
 from pokefast.loader import MemoryDL
 from pokefast.models import cnn
-from pokefast.options import changed, check, choice, resolve, run_cli
+from pokefast.options import changed, check, choice, leave_out, resolve, run_cli
 from pokefast.run import Run, open_competition
 from pokefast.splits import AllSplitter, StratifiedSplitter
 from pokefast.stopping import PlateauStopCallback
@@ -91,6 +91,17 @@ RECIPES = dict(
 )
 EARLY_STOP = dict(window=5, tolerance=0.02)  # epochs, (max - min) / max of validation macro-F1
 
+# what --without leaves out, by the options that do it
+INGREDIENTS = dict(
+    flip=dict(flip=False),
+    shift=dict(shift_pixels=0),
+    smoothing=dict(label_smoothing=0),
+    tta=dict(tta=False),
+    decay=dict(wd=0),
+    schedule=dict(schedule="constant"),
+    average=dict(average=0),
+)
+
 
 def get_dls(data=None, recipe="fast", **options):
     """Loaders of training, validation and test part: pictures [n, 4, 64, 64] and type numbers [n].
@@ -145,9 +156,11 @@ def main(
     test: float = None,  # share of pictures for the local test
     refit: bool = None,  # submit a model that was trained once more, on everything
     precision: choice("auto", "fp32", "bf16", "fp16") = None,  # of the forward pass
+    without: str = None,  # parts of the recipe to leave out; docs/options.md has their names
     skip_bad: bool = None,  # go on without bad rows and pictures
     wandb: choice("off", "offline", "online") = None,  # log to Weights & Biases
     seed: int = None,  # of split, weights and batches
+    out: Path = None,  # where runs/ and submissions/ are; this repository otherwise
 ) -> float:
     """Train, score on the local test part, write submissions/task2_submit.csv and a folder below
     runs/.
@@ -155,10 +168,11 @@ def main(
     Returns macro-F1 on the local test part.
     """
     early_stop = False if no_early_stop else None
-    given = {k: v for k, v in locals().items() if k not in ("data", "no_early_stop")}
-    o = resolve(RECIPES, **given)
+    own = ("data", "out", "without", "no_early_stop")
+    given = {k: v for k, v in locals().items() if k not in (*own, "own")}
+    o = resolve(RECIPES, **leave_out(INGREDIENTS, without, given))
     check(main, o)
-    run = Run(TASK, o, data)
+    run = Run(TASK, o, data, out)
     dls = get_dls(run.competition, o)
     learn = get_learner(dls, o)
     run.fit(learn)

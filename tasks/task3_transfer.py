@@ -47,7 +47,7 @@ from pokefast.groups import add_groups
 from pokefast.images import PILImageRGB, PILImageRGBA
 from pokefast.loader import MemoryDL
 from pokefast.losses import imbalance_loss
-from pokefast.options import changed, check, choice, resolve, run_cli
+from pokefast.options import changed, check, choice, leave_out, resolve, run_cli
 from pokefast.palette import CutOut, load_stage_weights, palette_net
 from pokefast.run import Run, open_competition
 from pokefast.splits import AllSplitter, FoldSplitter, GroupSplitter
@@ -85,6 +85,9 @@ COMMON = dict(
     brightness=0.2,
     contrast=0.2,
     saturation=0.2,
+    cutout=True,  # the palette's three
+    colour_weight=0.7,
+    deep_weight=1.0,
 )
 RECIPES = dict(
     fast=dict(
@@ -129,9 +132,22 @@ RECIPES = dict(
 EARLY_STOP = dict(patience=10, start=10)  # epochs
 # halves the rate in the 6th epoch without a lower loss: torch's patience 5 lets five pass
 PLATEAU = dict(monitor="valid_loss", factor=2, patience=6)
-# what only a network that trains has
+# what --without leaves out, by the options that do it
+INGREDIENTS = dict(
+    cutout=dict(cutout=False),
+    colours=dict(colour_weight=0),
+    maps=dict(deep_weight=0),
+    smoothing=dict(label_smoothing=0),
+    average=dict(average=0),
+    tta=dict(tta=False),
+    rates=dict(lr_ratio=1),
+    schedule=dict(schedule="constant"),
+)
+# what only the palette has, and only a network that trains
+PALETTE_OPTIONS = ("cutout", "colour_weight", "deep_weight")
 NETWORK_OPTIONS = ("epochs", "bs", "lr", "crop", "imbalance", "augment", "mix", "train_from")
 NETWORK_OPTIONS += ("head_frozen", "unfreeze", "no_early_stop")
+NETWORK_OPTIONS += ("label_smoothing", "average", "tta", "lr_ratio", "schedule")
 GRADUAL = (1 / 3, 2 / 3)  # shares of the epochs at which the next layer group opens
 
 
@@ -153,7 +169,7 @@ def get_dls(data=None, recipe="fast", fold=None, **options):
         splitter = GroupSplitter(o.valid, o.test, o.seed)
     mean, std = arch_stats(o.arch)
     if o.classifier == "palette":
-        image_class, item_tfms = PILImageRGBA, [CutOut(o.size)]
+        image_class, item_tfms = PILImageRGBA, [CutOut(o.size)] if o.cutout else []
         mean, std = [*mean, 0.0], [*std, 1.0]  # alpha stays as it is
     else:
         image_class = PILImageRGB
@@ -181,7 +197,9 @@ def get_learner(dls, recipe="fast", **options):
     set_seed(o.seed, reproducible=True)
     n_classes = len(dls.vocab)
     if o.classifier == "palette":
-        model = palette_net(o.arch, n_classes, dls.train.n, *map(list, arch_stats(o.arch)))
+        stats = map(list, arch_stats(o.arch))
+        kernel = dict(colour_weight=o.colour_weight, deep_weight=o.deep_weight)
+        model = palette_net(o.arch, n_classes, dls.train.n, *stats, **kernel)
         if o.weights != "none":
             load_stage_weights(model, o.arch)
         return make_learner(dls, model, o, splitter=L)
@@ -240,10 +258,13 @@ def choose_classifier(given):
     for: the palette in the fast recipe, unless an option asks for a network that trains.
     """
     o = resolve(RECIPES, **{k: v for k, v in given.items() if k != "no_early_stop"})
-    asked = [k for k in NETWORK_OPTIONS if given[k] is not None]
+    asked = [k for k in NETWORK_OPTIONS if given.get(k) is not None]
     if given["classifier"] == "palette" and asked:
         flags = ", ".join(f"--{k.replace('_', '-')}" for k in asked)
         raise UserError(f"--classifier palette trains no network: it has no {flags}")
+    left_out = [k for k in PALETTE_OPTIONS if given.get(k) is not None]
+    if left_out and (asked or o.recipe == "report" or given["classifier"] == "network"):
+        raise UserError("--without cutout, colours, maps: only the palette has them, not a network")
     if given["classifier"] == "palette" or (
         given["classifier"] in (None, "auto") and o.recipe == "fast" and not asked
     ):
@@ -284,8 +305,10 @@ def main(
     refit: bool = None,  # submit a model that was trained once more, on everything
     precision: choice("auto", "fp32", "bf16", "fp16") = None,  # of the forward pass
     wandb: choice("off", "offline", "online") = None,  # log to Weights & Biases
+    without: str = None,  # parts of the recipe to leave out; docs/options.md has their names
     skip_bad: bool = None,  # go on without bad rows and pictures
     seed: int = None,  # of split, weights and batches
+    out: Path = None,  # where runs/ and submissions/ are; this repository otherwise
 ) -> float:
     """Train, score on creatures never seen, write submissions/task3_submit.csv and a folder below
     runs/.
@@ -293,8 +316,8 @@ def main(
     Returns macro-F1 on the local test part or, with folds, on all of them together.
     """
     early_stop = False if no_early_stop else None
-    given = {k: v for k, v in locals().items() if k != "data"}
-    o = choose_classifier(given)
+    given = {k: v for k, v in locals().items() if k not in ("data", "out", "without")}
+    o = choose_classifier(leave_out(INGREDIENTS, without, given))
     check(main, o)
     if o.mix != "none" and o.imbalance in ("weighted-ce", "focal"):
         raise UserError(f"--mix {o.mix} needs plain cross-entropy: --imbalance sampler or none")
@@ -303,7 +326,7 @@ def main(
     if o.folds and o.early_stop:
         raise UserError(f"--folds {o.folds} needs --no-early-stop: it would choose by the score")
     o = resolve_arch(o)
-    run = Run(TASK, o, data)
+    run = Run(TASK, o, data, out)
     learners = []
     for fold in range(o.folds) if o.folds else [None]:
         dls = get_dls(run.competition, o, fold)

@@ -1,0 +1,322 @@
+"""Run the rows of `ablation_rows` by the tasks' own scripts: `make ablations TASK=2 ROWS=stages`.
+
+A run is `python -m tasks... OPTIONS --seed N` with a folder of its own below runs/ablations/. Its
+scores go to results/ablations.csv when it has finished; a row and seed that stands there for the
+same options and data is not run again, one that was interrupted starts over. The tables in
+results/ablations.md and the README follow (`experiments.ablation_tables`).
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from sklearn.metrics import f1_score
+
+from experiments.ablation_rows import ROWS, TABLES
+from experiments.ablation_tables import write_tables
+from pokefast.errors import UserError
+from pokefast.files import DATA, ROOT, RUNS, atomic_path, read_csv
+from pokefast.options import run_cli, similar
+from pokefast.score import score_submission
+
+__all__ = ["COLUMNS", "choose_rows", "data_name", "main", "plan", "read_results", "record"]
+
+SCRIPTS = {1: "tasks.task1_mlp", 2: "tasks.task2_cnn", 3: "tasks.task3_transfer"}
+COLUMNS = ["row", "seed", "local", "low", "high", "hidden", "epochs", "seconds"]
+COLUMNS += ["options", "data", "commit", "local_f1", "hidden_f1"]  # the last two by class, as JSON
+KEY = ["row", "seed", "data"]
+POLL_SECONDS = 0.2
+
+
+def choose_rows(task=None, names=None, rows=ROWS):
+    """The rows of `task` (all where None) whose name or table is among `names`, with commas.
+
+    Raises UserError for a name that is neither.
+    """
+    found = [r for r in rows if task is None or TABLES[r.table].task == task]
+    if not found:
+        raise UserError(f"--task {task}: choose 1, 2 or 3")
+    if not names:
+        return found
+    known = {r.name for r in found} | {r.table for r in found}
+    asked = [n.strip() for n in names.split(",")]
+    for name in asked:
+        if name not in known:
+            hint = similar(name, known) or f": choose from {', '.join(sorted(known))}"
+            raise UserError(f"--rows {name}: there is no such row or table{hint}")
+    return [r for r in found if r.name in asked or r.table in asked]
+
+
+def data_name(folder, task):
+    """What stands for the data in the results: the folder's name and a digest of its labels."""
+    file = Path(folder) / f"task{task}" / "train_labels.csv"
+    if not file.is_file():
+        raise UserError(f"{file}: there is no such file; --data needs task{task}/ as make data has")
+    return f"{Path(folder).name}:{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"
+
+
+def read_results(file):
+    """The results so far as a data frame with `COLUMNS`; empty where there is no file."""
+    if not Path(file).exists():
+        return pd.DataFrame(columns=COLUMNS).astype({"seed": int})
+    table = read_csv(file, COLUMNS)
+    numbers = ["local", "low", "high", "hidden", "seconds"]
+    table[numbers] = table[numbers].apply(pd.to_numeric)
+    return table.astype({"seed": int, "epochs": int})
+
+
+def plan(rows, seeds, done, data, budget=None):
+    """(runs to do, runs left out): pairs (row, seed), without those in the results `done`.
+
+    `data` maps a task to its name. All rows come once before any comes again. With a `budget` in
+    minutes of one process, the runs that tell most a minute are taken until it is spent.
+    """
+    keys = zip(done["row"], done["seed"], done["data"], done["options"], strict=True)
+    finished = {(row, seed, name, options) for row, seed, name, options in keys}
+    wanted = [(r, s) for s in range(seeds) for r in rows]
+    open_runs = [
+        (r, s)
+        for r, s in wanted
+        if (r.name, s, data[TABLES[r.table].task], r.options) not in finished
+    ]
+    if budget is None:
+        return open_runs, []
+    # sorted is stable: rows that tell alike keep the table's order; a second seed tells half
+    ranked = sorted(open_runs, key=lambda run: -run[0].tells / run[0].minutes / (1 + run[1]))
+    taken, left = [], budget
+    for run in ranked:
+        if run[0].minutes <= left:
+            taken.append(run)
+            left -= run[0].minutes
+    return taken, [run for run in open_runs if run not in taken]
+
+
+def command(row, seed, folder, out):
+    """The command line of a run on the competition in `folder`, which writes below `out`."""
+    script = SCRIPTS[TABLES[row.table].task]
+    options = [*shlex.split(row.options), "--seed", str(seed), "--data", str(folder)]
+    return [sys.executable, "-m", script, *options, "--out", str(out)]
+
+
+def record(row, seed, out, solution, data, commit):
+    """The line of results of a finished run below `out`; `solution` is a data frame or None."""
+    (file,) = Path(out).glob("runs/*/metrics.json")
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    task = TABLES[row.table].task
+    hidden, by_class = None, {}
+    if solution is not None:
+        submission = read_csv(Path(out) / "submissions" / f"task{task}_submit.csv")
+        hidden = score_submission(submission, solution)
+        if hidden is None:
+            raise UserError(f"{out}: its submission does not fit the solution of {data}")
+        truth = solution[solution["split"].str.lower() == "test"].set_index("Id")["label"]
+        predicted = submission.set_index("Id").iloc[:, 0][truth.index]
+        labels = sorted(solution["label"].unique())
+        scores = f1_score(truth, predicted, labels=labels, average=None, zero_division=0)
+        by_class = dict(zip(labels, scores, strict=True))
+    return {
+        "row": row.name,
+        "seed": seed,
+        "local": round(metrics["f1_macro"], 4),
+        "low": _rounded(metrics.get("f1_macro_low")),
+        "high": _rounded(metrics.get("f1_macro_high")),
+        "hidden": _rounded(hidden),
+        "epochs": metrics["epochs"],
+        "seconds": round(metrics["total_seconds"], 1),
+        "options": row.options,
+        "data": data,
+        "commit": commit,
+        "local_f1": _scores(metrics["per_class_f1"]),
+        "hidden_f1": _scores(by_class),
+    }
+
+
+def add_result(file, line):
+    """Put a line into the results, in place of an older one of the same row, seed and data.
+
+    Processes that write at the same time wait for each other.
+    """
+    with _locked(file):
+        table = read_results(file)
+        same = (table[KEY] == [line[k] for k in KEY]).all(axis=1)
+        new = pd.DataFrame([line], columns=COLUMNS)
+        kept = [t for t in (table[~same], new) if len(t)]
+        order = {r.name: i for i, r in enumerate(ROWS)}
+        table = pd.concat(kept).sort_values(
+            ["data", "row", "seed"], key=lambda c: c.map(order) if c.name == "row" else c
+        )
+        with atomic_path(file) as temp:
+            table.to_csv(temp, index=False)
+
+
+class Progress:
+    """How far the runs are, and how long the others will take by what the finished ones took."""
+
+    def __init__(self, runs, jobs):
+        self.runs, self.jobs, self.start = runs, jobs, time.monotonic()
+        self.expected, self.taken, self.finished = 0.0, 0.0, 0
+
+    def add(self, row, seconds):
+        """A run of `row` has ended."""
+        self.finished += 1
+        self.expected += row.minutes * 60
+        self.taken += seconds
+
+    def text(self):
+        """Counts and minutes for a line of output."""
+        total = sum(row.minutes * 60 for row, _ in self.runs)
+        pace = self.taken / self.expected if self.expected else 1.0
+        left = (total - self.expected) * pace / self.jobs
+        spent = time.monotonic() - self.start
+        return f"{self.finished}/{len(self.runs)}, {spent / 60:.0f} min, {left / 60:.0f} min left"
+
+
+def run_all(runs, jobs, threads, results, folder, work):
+    """Run `runs`, `jobs` at a time; returns the names of those that failed."""
+    names = {t: data_name(folder, t) for t in {TABLES[r.table].task for r, _ in runs}}
+    solutions = {t: _solution(folder, t) for t in names}
+    commit = _commit()
+    waiting, running, failed = list(runs), [], []
+    progress = Progress(runs, jobs)
+    print(f"{len(runs)} runs on {folder}, {jobs} at a time: about {progress.text()}", flush=True)
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                running.append(_start(*waiting.pop(0), threads, folder, work))
+            time.sleep(POLL_SECONDS)
+            for one in [r for r in running if r["process"].poll() is not None]:
+                running.remove(one)
+                row, seed, out = one["row"], one["seed"], one["out"]
+                seconds = time.monotonic() - one["start"]
+                progress.add(row, seconds)
+                if one["process"].returncode:
+                    failed.append(f"{row.name} seed {seed}")
+                    said = f"FAILED, see {out / 'log.txt'}: {_last_line(out / 'log.txt')}"
+                else:
+                    task = TABLES[row.table].task
+                    line = record(row, seed, out, solutions[task], names[task], commit)
+                    add_result(results, line)
+                    said = f"local {line['local']}, hidden {line['hidden']}, {seconds:.0f} s"
+                print(f"{row.name} seed {seed}: {said}  [{progress.text()}]", flush=True)
+    finally:
+        for one in running:  # interrupted: these start over the next time
+            one["process"].terminate()
+    return failed
+
+
+def main(
+    task: int = None,  # 1, 2 or 3; all otherwise
+    rows: str = None,  # names of rows or tables, with commas; all otherwise
+    seeds: int = 1,  # runs of each row, with the seeds 0, 1, ...
+    data: Path = None,  # folder of task1/, task2/, task3/ and solution/; see below
+    budget: float = None,  # minutes: the rows that tell most a minute
+    jobs: int = 1,  # runs side by side, which share the cores
+    results: Path = ROOT / "results",  # folder of ablations.csv, ablations.md and the figures
+    dry_run: bool = False,  # only say what would run
+):
+    """Run the ablations that are not in the results yet, and write their tables.
+
+    The data are data/real where `make real-data` has made it, otherwise the embedded ones.
+    """
+    if jobs < 1 or seeds < 1:
+        raise UserError("--jobs and --seeds: at least 1")
+    chosen = choose_rows(task, rows)
+    folder = _data_folder(data, sorted({TABLES[r.table].task for r in chosen}))
+    file = Path(results) / "ablations.csv"
+    names = {t: data_name(folder, t) for t in {TABLES[r.table].task for r in chosen}}
+    budget = budget and budget * jobs
+    runs, left_out = plan(chosen, seeds, read_results(file), names, budget)
+    if left_out:
+        print("left out: " + ", ".join(f"{r.name} seed {s}" for r, s in left_out))
+    if dry_run:
+        print("\n".join(f"{r.minutes:5.1f} min  {r.name} seed {s}: {r.options}" for r, s in runs))
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    failed = run_all(runs, jobs, threads, file, folder, RUNS / "ablations") if runs else []
+    if file.exists():
+        write_tables(read_results(file), Path(results), left_out)
+        print(f"results: {file}, {file.with_suffix('.md')}")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}")
+
+
+def _data_folder(data, tasks):
+    if data is not None:
+        return Path(data)
+    if (DATA / "real").is_dir():
+        return DATA / "real"
+    from pokefast.synth import ensure  # drawing is not needed for other data
+
+    for task in tasks:
+        ensure(task)
+    return DATA
+
+
+def _solution(folder, task):
+    file = Path(folder) / "solution" / f"task{task}.csv"
+    if not file.is_file():
+        print(f"NOTE: no {file}: the hidden score stays empty", flush=True)
+        return None
+    return read_csv(file)
+
+
+def _start(row, seed, threads, folder, work):
+    task = TABLES[row.table].task
+    out = work / f"{Path(folder).name}-{row.name}-{seed}"
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+    with open(out / "log.txt", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command(row, seed, Path(folder) / f"task{task}", out),
+            cwd=ROOT,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    return dict(row=row, seed=seed, out=out, process=process, start=time.monotonic())
+
+
+def _commit():
+    """The checkout's short commit, with + where files differ from it; empty without git."""
+    try:
+        git = lambda *a: subprocess.check_output(["git", *a], cwd=ROOT, text=True).strip()  # noqa: E731
+        dirty = git("status", "--porcelain", "--", "pokefast", "tasks")
+        return git("rev-parse", "--short", "HEAD") + ("+" if dirty else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+@contextmanager
+def _locked(file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file.parent / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _last_line(file):
+    lines = file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
+
+
+def _rounded(value):
+    return None if value is None else round(value, 4)
+
+
+def _scores(by_class):
+    return json.dumps({k: round(float(v), 3) for k, v in by_class.items()})
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_cli(main))
