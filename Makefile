@@ -8,7 +8,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 score bench lr-find report options-page pictures test lint clean
+.PHONY: help env data real-data task1 task2 task3 score bench ablations lr-find report options-page pictures test lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ score: $(ENV_STAMP)  ## hidden-test macro-F1 of every file in submissions/ [SOLU
 
 bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1 or 2
 	$(RUN) experiments.bench --task $(or $(TASK),1) $(OPTIONS)
+
+ablations: $(ENV_STAMP)  ## the report's experiments and ours, results/ablations.md [TASK ROWS SEEDS BUDGET JOBS DATA]
+	$(RUN) experiments.ablations $(if $(TASK),--task $(TASK)) $(if $(ROWS),--rows "$(ROWS)") \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(OPTIONS)
 
 lr-find: $(ENV_STAMP)  ## learning rates to try: suggestions and a plot in runs/, TASK=1, 2 or 3
 	$(RUN) experiments.lr_find --task $(or $(TASK),1) $(OPTIONS)
