@@ -143,19 +143,27 @@ def record(row, seed, out, solution, data, commit):
 def add_result(file, line):
     """Put a line into the results, in place of an older one of the same row, seed and data.
 
-    Processes that write at the same time wait for each other.
+    Lines of a folder whose labels have changed since, by the digest in `data`, go. Processes that
+    write at the same time wait for each other.
     """
+    order = {r.name: i for i, r in enumerate(ROWS)}
     with _locked(file):
         table = read_results(file)
         same = (table[KEY] == [line[k] for k in KEY]).all(axis=1)
+        folder = line["data"].split(":")[0]
+        remade = (table["data"].str.split(":").str[0] == folder) & (table["data"] != line["data"])
+        remade &= table["row"].map(_task) == _task(line["row"])
         new = pd.DataFrame([line], columns=COLUMNS)
-        kept = [t for t in (table[~same], new) if len(t)]
-        order = {r.name: i for i, r in enumerate(ROWS)}
-        table = pd.concat(kept).sort_values(
-            ["data", "row", "seed"], key=lambda c: c.map(order) if c.name == "row" else c
-        )
+        kept = [t for t in (table[~same & ~remade], new) if len(t)]
+        table = pd.concat(kept).assign(order=lambda t: t["row"].map(order))
+        table = table.sort_values(["order", "data", "seed"]).drop(columns="order")
         with atomic_path(file) as temp:
             table.to_csv(temp, index=False)
+
+
+def _task(name):
+    """The task of a row's name; None for a row that is no longer in the table."""
+    return next((TABLES[r.table].task for r in ROWS if r.name == name), None)
 
 
 class Progress:
@@ -241,7 +249,10 @@ def main(
         print("\n".join(f"{r.minutes:5.1f} min  {r.name} seed {s}: {r.options}" for r, s in runs))
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    failed = run_all(runs, jobs, threads, file, folder, RUNS / "ablations") if runs else []
+    try:
+        failed = run_all(runs, jobs, threads, file, folder, RUNS / "ablations") if runs else []
+    except KeyboardInterrupt:
+        raise UserError("interrupted: what had finished is kept, the same call goes on") from None
     if file.exists():
         write_tables(read_results(file), Path(results), left_out)
         print(f"results: {file}, {file.with_suffix('.md')}")
