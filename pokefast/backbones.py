@@ -8,6 +8,7 @@ of one resolution (ViT) into four equal parts. fastai itself splits timm's model
 import difflib
 import urllib.error
 import urllib.request
+from functools import cache
 from pathlib import Path
 
 import timm
@@ -33,6 +34,7 @@ __all__ = [
     "freeze_to_group",
     "layer_groups",
     "load_weights",
+    "read_weights",
     "transfer",
     "transfer_head",
 ]
@@ -117,14 +119,7 @@ def load_weights(body, arch, weights):
     """
     if weights == "none":
         return
-    if weights != "pretrained":
-        state = _read_state(Path(weights))
-    elif arch in OFFLINE_ARCHS:
-        state = offline_weights(arch)
-    elif callable(fastai_arch(arch)):
-        state = tv.get_model_weights(arch).DEFAULT.get_state_dict(check_hash=True)
-    else:
-        state = timm.create_model(arch, pretrained=True).state_dict()
+    state = read_weights(arch, weights)
     if callable(fastai_arch(arch)):
         # vision_learner's body is a Sequential of conv1, bn1, relu, maxpool, layer1, ...
         places = {name: i for i, (name, _) in enumerate(_resnet_children(arch))}
@@ -144,6 +139,19 @@ def load_weights(body, arch, weights):
             f"another shape, the first: {wrong[0]}"
         )
     body.load_state_dict({k: state[k] for k in own})
+
+
+def read_weights(arch, weights):
+    """A dict of the tensors of `arch` under its library's names; `weights` is "pretrained" or a
+    file. Raises UserError for a file that cannot be read.
+    """
+    if weights != "pretrained":
+        return _read_state(Path(weights))
+    if arch in OFFLINE_ARCHS:
+        return offline_weights(arch)
+    if callable(fastai_arch(arch)):
+        return tv.get_model_weights(arch).DEFAULT.get_state_dict(check_hash=True)
+    return timm.create_model(arch, pretrained=True).state_dict()
 
 
 def transfer_head(kind, n_classes, dropout):
@@ -260,8 +268,11 @@ def _read_state(file):
     return state
 
 
+@cache
 def _reachable(arch):
-    """Whether the weights lie in the cache or a server answers for them within PROBE_SECONDS."""
+    """Whether the weights lie in the cache or a server answers for them within PROBE_SECONDS, of
+    which each of a server's addresses takes as many: asked once a process.
+    """
     if callable(fastai_arch(arch)):
         url = tv.get_model_weights(arch).DEFAULT.url
         if (Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]).is_file():

@@ -27,20 +27,57 @@ class MemoryDL(TfmdDL):
     Items are read and transformed once, by worker processes, into a uint8 array [n, channels,
     height, width]; a batch is an index into it (12 against 280 microseconds a 64-pixel picture).
     Training augmentation belongs in `batch_tfms`. `weights`, one for each item, makes a shuffled
-    loader draw by them with replacement.
+    loader draw by them with replacement. Loaders of different parts can `share` one array.
     """
 
-    def __init__(self, dataset, bs=64, num_workers=0, weights=None, arrays=None, **kwargs):
+    def __init__(
+        self, dataset, bs=64, num_workers=0, weights=None, arrays=None, rows=None, **kwargs
+    ):
         # batches are indexed in this process: workers would only copy the array
         super().__init__(dataset, bs=bs, num_workers=0, **kwargs)
         self.weights = weights
         self._arrays = {} if arrays is None else arrays  # shared by all loaders of one dataset
+        self._rows = rows  # of the arrays, [n], where they hold more than this dataset
 
     def new(self, dataset=None, cls=None, **kwargs):
         """As `TfmdDL.new`, which would lose the constructor's own arguments."""
         if dataset is None or dataset is self.dataset:
-            kwargs = {"arrays": self._arrays, "weights": self.weights, **kwargs}
+            own = {"arrays": self._arrays, "rows": self._rows, "weights": self.weights}
+            kwargs = own | kwargs
         return super().new(dataset, cls, **kwargs)
+
+    def share(self, whole):
+        """Take the pictures from the array of `whole`, a loader with the same item transforms,
+        instead of decoding them again.
+
+        Items are known by their data frame's index. Raises UserError where `whole` lacks one.
+        """
+        places = whole.items.index.get_indexer(self.items.index)
+        if (places < 0).any():
+            raise UserError(f"{(places < 0).sum()} items are not in the loader to share with")
+        rows = torch.from_numpy(places)
+        self._arrays = whole.prepare()._arrays
+        self._rows = rows if whole._rows is None else whole._rows[rows]
+
+    def described(self, describe, key):
+        """A loader of the same items with vectors in the pictures' place: `describe` of batches
+        [n, channels, h, w] gives [n, d], float32.
+
+        Each picture is described once for a `key` and all loaders that share the array.
+        """
+        for tfm in self.after_batch.fs:
+            if isinstance(tfm, RandTransform):
+                raise UserError(
+                    f"{type(tfm).__name__} is random: its pictures cannot be described once"
+                )
+        kept = self.prepare()._arrays.setdefault("described", {})
+        types, data = self._arrays["types"], self._arrays["data"]
+        if key not in kept:
+            everything = range(len(data[0]))
+            whole = self.new(shuffle=False, rows=None, get_idxs=lambda: everything, drop_last=False)
+            vectors = torch.cat([describe(x).cpu() for x, *_ in whole])
+            kept[key] = {"types": (torch.Tensor, *types[1:]), "data": (vectors, *data[1:])}
+        return self.new(arrays=kept[key], after_batch=None)
 
     def prepare(self):
         """Read and transform all items now; a no-op the second time. Returns the loader."""
@@ -51,7 +88,8 @@ class MemoryDL(TfmdDL):
     @property
     def targets(self):
         """Label numbers of all items, [n]."""
-        return self.prepare()._arrays["data"][1]
+        targets = self.prepare()._arrays["data"][1]
+        return targets if self._rows is None else targets[self._rows]
 
     def get_idxs(self):
         """Item numbers of one epoch, in order of use."""
@@ -67,7 +105,8 @@ class MemoryDL(TfmdDL):
         types, data = self._arrays["types"], self._on_device()
         for chunk in chunked(samps, self.bs, self.drop_last):
             # index_select copies, so that a transform that works in place cannot change the data
-            rows = torch.tensor(chunk, device=data[0].device)
+            rows = torch.tensor(chunk)
+            rows = (rows if self._rows is None else self._rows[rows]).to(data[0].device)
             yield tuple(t(d.index_select(0, rows)) for t, d in zip(types, data, strict=True))
 
     def _decode(self):

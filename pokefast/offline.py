@@ -13,13 +13,7 @@ from pathlib import Path
 
 from pokefast.errors import UserError
 
-__all__ = [
-    "OFFLINE_ARCHS",
-    "OFFLINE_STATS",
-    "offline_available",
-    "offline_weights",
-    "create_offline",
-]
+__all__ = ["OFFLINE_ARCHS", "OFFLINE_STATS", "offline_available", "offline_weights"]
 
 # arch -> (module, class) of the package that carries its weights
 OFFLINE_ARCHS = {
@@ -85,25 +79,3 @@ def offline_weights(
     with torch.device("meta"):
         template = timm.create_model(arch, pretrained=False).state_dict()
     return _map_names(weights, template, file)
-
-
-def create_offline(
-    arch: str,  # `tf_efficientnet_lite0`, `1` or `2`
-    num_classes: int = 1000,  # other than 1,000: a new head, 0: pooled features without one
-    **kw,  # for `timm.create_model`, e.g. `features_only=True`, `drop_path_rate=0.1`
-):
-    "timm's `arch` with its ImageNet weights; inputs are normalised by `OFFLINE_STATS`."
-    weights = offline_weights(arch)
-    import timm
-
-    features_only = kw.get("features_only", False)
-    kw = kw if features_only else dict(kw, num_classes=num_classes)
-    model = timm.create_model(arch, pretrained=False, **kw)
-    own = model.state_dict()
-    # a new head keeps its random weights; a features_only model has no head
-    keep = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
-    missing = [k for k in own if k not in keep and not k.startswith("classifier")]
-    if missing:
-        raise UserError(f"{arch} with {kw}: no weights for {', '.join(missing[:3])}")
-    model.load_state_dict(keep, strict=False)
-    return model

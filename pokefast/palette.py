@@ -9,6 +9,8 @@ kernels of histogram distances); "In defense of one-vs-all classification", JMLR
 2004 (regularised least squares as a classifier).
 """
 
+import hashlib
+
 import numpy as np
 import timm
 import torch
@@ -19,11 +21,11 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
+from pokefast.backbones import read_weights
 from pokefast.errors import UserError
 from pokefast.foreground import INPUT, creature_probability, mask_box, probability_mask, square_box
 from pokefast.images import PILImageRGBA
 from pokefast.models import architecture
-from pokefast.offline import OFFLINE_ARCHS, offline_weights
 
 __all__ = ["CutOut", "PaletteNet", "lab", "palettes", "palette_net"]
 
@@ -129,7 +131,7 @@ class PaletteNet(nn.Module):
         deep_weight=1.0,
     ):
         super().__init__()
-        self.net = net.requires_grad_(False)
+        self.net = net.eval().requires_grad_(False)
         self.deep_weight, self.colour_weight, self.gamma = deep_weight, colour_weight, gamma
         self.alpha, self.sharpness = alpha, sharpness
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
@@ -147,23 +149,35 @@ class PaletteNet(nn.Module):
         return self
 
     def describe(self, x):
-        """Deep features [n, n_deep], averaged over the mirror image, and palettes [n, bins^3]."""
+        """Vectors [n, n_deep + bins^3]: deep features, averaged over the mirror image, and palette.
+
+        They depend on the frozen network alone, not on what `solve` was given.
+        """
         rgb, mask = x[:, :3] * self.std + self.mean, x[:, 3:]
         painted = (torch.lerp(rgb.new_tensor(GREY), rgb, mask) - self.mean) / self.std
         deep = (self._pooled(painted) + self._pooled(painted.flip(-1))) / 2
         with torch.autocast(x.device.type, enabled=False):
-            return deep, palettes(rgb.float().clamp(0, 1), mask.float())
+            return torch.cat([deep, palettes(rgb.float().clamp(0, 1), mask.float())], 1)
+
+    def frozen_digest(self):
+        """A hash of all that `describe` depends on: where two models' are equal, so are vectors."""
+        digest = hashlib.blake2b()
+        for tensor in (self.mean, self.std, *self.net.state_dict().values()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def forward(self, x):
-        """Logits: `sharpness` times the regression's values, which are about -1 to 1."""
-        deep, colour = self.describe(x)
+        """Logits of cut-outs or of their vectors by `describe`: `sharpness` times the regression's
+        values, which are about -1 to 1.
+        """
+        deep, colour = self._parts(x)
         with torch.autocast(x.device.type, enabled=False):
             return self.sharpness * self._kernel(self._standard(deep), colour) @ self.dual
 
     @torch.inference_mode()
     def solve(self, batches):
-        """Fit to the pictures of `batches` of (x, class numbers), all of them at once."""
-        rows = [(*self.describe(x), y) for x, y in batches]
+        """Fit to `batches` of (x, class numbers), all of them at once; x is as for `forward`."""
+        rows = [(*self._parts(x), y) for x, y in batches]
         deep, colour, targets = (torch.cat(part) for part in zip(*rows, strict=True))
         if len(deep) != len(self.support_deep):
             raise UserError(f"{len(deep)} pictures for a model of {len(self.support_deep)}")
@@ -178,6 +192,10 @@ class PaletteNet(nn.Module):
             kernel, 2 * np.eye(self.dual.shape[1])[y] - 1, compute_sample_weight("balanced", y)
         )
         self.dual.copy_(torch.from_numpy(ridge.dual_coef_))
+
+    def _parts(self, x):
+        vectors = x if x.ndim == 2 else self.describe(x)
+        return vectors.split([len(self.centre), BINS**3], 1)
 
     def _pooled(self, x):
         maps = [h.float() for h in self.net(x.contiguous(memory_format=torch.channels_last))]
@@ -231,16 +249,14 @@ def palette_net(
     )
 
 
-def load_stage_weights(model, arch):
-    """Load the ImageNet weights of `arch` into a `PaletteNet`'s network."""
-    own = model.net.state_dict()
-    if arch in OFFLINE_ARCHS:
-        state = offline_weights(arch)
-    else:
-        state = timm.create_model(arch, pretrained=True).state_dict()
+def load_stage_weights(model, arch, weights="pretrained"):
+    """Load the weights of `arch` into a `PaletteNet`'s network; `weights` as `read_weights`'s."""
+    own, state = model.net.state_dict(), read_weights(arch, weights)
     # timm calls the blocks of a network of maps blocks_0 or blocks.0, by its wrapper
     state = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     missing = [k for k in own if k not in state]
     if missing:
-        raise UserError(f"--arch {arch}: no weights for {', '.join(missing[:3])}")
+        raise UserError(
+            f"--arch {arch} --weights {weights}: no weights for {', '.join(missing[:3])}"
+        )
     model.net.load_state_dict(state)

@@ -203,7 +203,7 @@ def _header(folder, task, options, metrics):
 def _tiles(m):
     score = "macro-F1, local test part"
     if "f1_macro_low" in m:
-        score += f"; 95%: {m['f1_macro_low']:.3f} to {m['f1_macro_high']:.3f}"
+        score += f"; hidden test's, 95%: {m['f1_macro_low']:.3f} to {m['f1_macro_high']:.3f}"
     return [
         (f"{m['f1_macro']:.4f}", score),
         (f"{m['accuracy']:.4f}", "accuracy"),

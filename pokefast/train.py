@@ -22,7 +22,7 @@ from pokefast.errors import UserError
 from pokefast.metrics import learner_metrics
 from pokefast.precision import PrecisionCallback, choose_dtype
 
-__all__ = ["make_learner", "decay_split", "fit", "predict", "solve"]
+__all__ = ["make_learner", "decay_split", "fit", "inputs", "predict", "solve"]
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -87,14 +87,10 @@ def fit(learn, o, lr=None, validate=True, cbs=()):
 
 def solve(learn):
     """Fit a model that has `solve`, which takes all training batches at once; then validate."""
-    model, device = learn.model, learn.dls.device
-    batches = learn.dls.train.new(shuffle=False, drop_last=False)
-    model.to(device).eval()
-    dtype = learn.precision.dtype
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        model.solve(tuple(t.as_subclass(torch.Tensor) for t in batch) for batch in batches)
+    batches = inputs(learn, learn.dls.train).new(shuffle=False, drop_last=False)
+    learn.model.solve(tuple(t.as_subclass(torch.Tensor) for t in batch) for batch in batches)
     with learn.no_bar():
-        record = list(learn.validate())
+        record = list(learn.validate(dl=inputs(learn, learn.dls.valid)))
     learn.recorder.values = [[float("nan"), *record]]
     print(
         f"solved in closed form  valid_loss {record[0]:.4f}  f1_score {record[2]:.4f}", flush=True
@@ -102,9 +98,30 @@ def solve(learn):
     return 1
 
 
+def inputs(learn, dl):
+    """What the model of `learn` is fed for the pictures of `dl`: themselves or, where it has
+    `describe` and takes that function's vectors too, a loader of these.
+
+    Models with the same frozen part, as those of folds, describe a picture once for all of them.
+    """
+    model = learn.model
+    if not hasattr(model, "describe"):
+        return dl
+    device, dtype = dl.device, learn.precision.dtype
+    model.to(device).eval()
+
+    @torch.no_grad()
+    def describe(x):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return model.describe(x.as_subclass(torch.Tensor))
+
+    return dl.described(describe, key=(model.frozen_digest(), device, dtype))
+
+
 def predict(learn, dl, flip=False):
     """Probabilities [n, classes] for the pictures of `dl`, in its order; with `flip`, averaged over
     mirror images.
     """
+    dl = dl if flip else inputs(learn, dl)
     with learn.no_bar():
         return learn.get_preds(dl=dl, cbs=[FlipTTACallback()] if flip else None)[0]

@@ -100,7 +100,11 @@ def test_a_server_that_never_answers_is_given_up_on(monkeypatch):
 
     monkeypatch.setattr(backbones.urllib.request, "urlopen", hang)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: "/nonexistent")
+    backbones._reachable.cache_clear()
     assert not backbones._reachable("resnet50")
+    monkeypatch.setattr(backbones.urllib.request, "urlopen", lambda *a, **k: pytest.fail("again"))
+    assert not backbones._reachable("resnet50")
+    backbones._reachable.cache_clear()
 
 
 def test_offline_weights_reach_the_body_and_need_their_statistics():

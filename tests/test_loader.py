@@ -7,7 +7,7 @@ from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.core import TfmdDL
 from fastai.data.transforms import ColReader
 from fastai.torch_core import TensorImage, set_seed
-from fastai.vision.augment import FlipItem, Resize, ResizeMethod
+from fastai.vision.augment import Flip, FlipItem, Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
 from fasttransform import Transform
 
@@ -34,7 +34,7 @@ def make(small, dl_type=MemoryDL, batch_tfms=(), size=16, **kwargs):
         blocks=(ImageBlock(PILImageRGB), CategoryBlock(vocab=competition.vocab)),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
-        splitter=StratifiedSplitter(),
+        splitter=kwargs.pop("splitter", StratifiedSplitter()),
         item_tfms=kwargs.pop("item_tfms", Resize(size, ResizeMethod.Squish)),
         batch_tfms=list(batch_tfms),
     )
@@ -155,3 +155,49 @@ def test_unlabelled_pictures_come_in_the_order_given(small):
     x = torch.cat([b[0] for b in dls.test_dl(shuffled)])
     y = torch.cat([b[0] for b in dls.test_dl(competition.test)])
     assert torch.equal(x, y[list(shuffled.index)])
+
+
+def parts(small):
+    """A loader of the training part, and two of a fold, whose order is another."""
+    dls, competition = make(small, drop_last=False)
+    whole = dls[0].new(shuffle=False)
+    index = whole.items.index[[5, 2, 40, 11]]
+    rows = competition.train.index.get_indexer(index).tolist()
+    block = lambda items: (rows, rows)  # noqa: E731
+    return whole, *(make(small, splitter=block, drop_last=False)[0][1] for _ in range(2))
+
+
+def test_parts_share_the_pictures_of_a_whole(small):
+    full, view, alone = parts(small)
+    view.share(full)
+    view.do_item = lambda i: pytest.fail("a picture was decoded again")
+    assert all(torch.equal(a, b) for a, b in zip(whole(view), whole(alone), strict=True))
+    assert torch.equal(view.targets, alone.targets)
+    assert torch.equal(whole(view.new(bs=3))[0], whole(alone)[0])
+    again = parts(small)[2]
+    again.share(view)  # of a part of the array
+    assert torch.equal(whole(again)[0], whole(alone)[0])
+    with pytest.raises(UserError, match="items are not in"):
+        full.share(view)
+
+
+def test_a_picture_is_described_once_for_all_that_share_it(small):
+    full, view, alone = parts(small)
+    view.share(full)
+    seen = []
+
+    def describe(x):
+        seen.append(len(x))
+        return x.mean((2, 3))
+
+    first = full.described(describe, "means").one_batch()[0]
+    x, y = whole(view.described(describe, "means"))
+    assert sum(seen) == full.n and first.shape == (16, 3)
+    assert torch.equal(x, whole(alone)[0].mean((2, 3))) and torch.equal(y, whole(alone)[1])
+    assert not torch.equal(x, whole(view.described(lambda x: -x.mean((2, 3)), "other"))[0])
+
+
+def test_random_pictures_are_not_described(small):
+    dls, _ = make(small, batch_tfms=[Flip()])
+    with pytest.raises(UserError, match="Flip is random"):
+        dls[1].described(lambda x: x, "key")

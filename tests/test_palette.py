@@ -84,7 +84,7 @@ def fitted():
     colour = torch.rand(40, BINS**3).pow(8)
     colour = (colour / colour.sum(1, keepdim=True)).sqrt()
     y = torch.cat([torch.zeros(20), torch.ones(6), torch.full((4,), 2)]).long()
-    model.describe = lambda x: (deep[x], colour[x])
+    model.describe = lambda x: torch.cat([deep[x], colour[x]], 1)
     model.solve([(torch.arange(20), y[:20]), (torch.arange(20, 30), y[20:])])
     return model, deep, colour, y
 

@@ -11,6 +11,9 @@ from fastai.callback.core import Callback, CancelFitException
 from pokefast import backbones, groups
 from pokefast.backbones import GROUPS, layer_groups
 from pokefast.errors import UserError
+from pokefast.loader import MemoryDL
+from pokefast.offline import offline_weights
+from pokefast.palette import PaletteNet
 from pokefast.predict import load_predictor
 from pokefast.synth import small_competition
 from tasks import task3_transfer as task
@@ -260,10 +263,70 @@ def test_the_fast_recipe_is_the_palette_where_nothing_about_training_is_asked(da
     options = json.loads((folder / "options.json").read_text())
     assert options["classifier"] == "palette"
     assert score > 0.2  # nine types, creatures never seen
+    assert options["folds"] == 6  # ten, but a type has six creatures
     test = sorted((data / "test").glob("*.png"))
     submission = pd.read_csv(sandbox / "submissions" / "task3_submit.csv")
     found = [p.label for p in load_predictor(folder)(test)]
     assert found == list(submission["Category"])
+
+
+def palette_run(data, folder, monkeypatch, **given):
+    """Predictions and submission of a palette with folds, and how many pictures were decoded."""
+    decoded, original = [], MemoryDL._decode
+    monkeypatch.setattr(MemoryDL, "_decode", lambda dl: decoded.append(dl.n) or original(dl))
+    task.main(data=data, size=48, arch=LITE, precision="fp32", folds=3, out=folder, **given)
+    (run,) = (p for p in (folder / "runs").iterdir() if p.is_dir())
+    predictions = pd.read_csv(run / "predictions.csv").set_index("Id")
+    monkeypatch.setattr(MemoryDL, "_decode", original)
+    return predictions, pd.read_csv(folder / "submissions" / "task3_submit.csv"), sum(decoded)
+
+
+def test_folds_share_what_is_the_same_in_all_and_change_nothing(data, tmp_path, monkeypatch):
+    described, original = [], PaletteNet.describe
+    monkeypatch.setattr(
+        PaletteNet, "describe", lambda net, x: described.append(len(x)) or original(net, x)
+    )
+    shared, submission, decoded = palette_run(data, tmp_path / "a", monkeypatch)
+    everything = len(shared) + len(submission)
+    assert decoded == everything
+    assert everything <= sum(described) < everything + 32  # Grad-CAM looks at some more
+    monkeypatch.setattr(task.Run, "share", lambda run, dls, whole=None: dls)
+    monkeypatch.setattr("pokefast.train.inputs", lambda learn, dl: dl)
+    alone, submission_alone, decoded = palette_run(data, tmp_path / "b", monkeypatch)
+    assert decoded > 2 * everything
+    numbers = list(shared.select_dtypes("number"))
+    assert np.allclose(shared[numbers], alone.loc[shared.index, numbers], atol=1e-5)
+    assert submission.equals(submission_alone)
+
+
+def test_a_refit_takes_the_pictures_of_the_folds(data, tmp_path, monkeypatch):
+    predictions, submission, decoded = palette_run(data, tmp_path, monkeypatch, refit=True)
+    assert decoded == len(predictions) + len(submission)
+    (run,) = (p for p in (tmp_path / "runs").iterdir() if p.is_dir())
+    assert (run / "model.safetensors").exists() and not (run / "fold1").exists()
+
+
+@pytest.mark.parametrize("given, folds", [(dict(), 10), (dict(folds=0), 0), (dict(test=0.2), 0)])
+def test_the_palette_takes_folds_unless_told_otherwise(given, folds):
+    names = [*task.NETWORK_OPTIONS, "classifier", "folds"]
+    assert task.choose_classifier({**dict.fromkeys(names), **given}).folds == folds
+    names = {**dict.fromkeys(names), "classifier": "network"}
+    assert task.choose_classifier(names).folds == 0
+
+
+def test_a_split_by_image_prints_no_interval(data, tmp_path, monkeypatch, capsys):
+    palette_run(data, tmp_path / "a", monkeypatch)
+    assert "the hidden test's should be between" in capsys.readouterr().out
+    palette_run(data, tmp_path / "b", monkeypatch, split="image")
+    assert "should be between" not in capsys.readouterr().out
+
+
+def test_the_palette_takes_weights_from_a_file(data, tmp_path, monkeypatch):
+    state = {k: torch.zeros_like(v) for k, v in offline_weights(LITE).items()}
+    torch.save(state, tmp_path / "w.pth")
+    options = dict(classifier="palette", arch=LITE, weights=str(tmp_path / "w.pth"), size=32)
+    learn = task.get_learner(task.get_dls(data, **options), **options)
+    assert not any(p.any() for p in learn.model.net.parameters())
 
 
 @pytest.mark.parametrize(
