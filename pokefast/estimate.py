@@ -1,29 +1,48 @@
-"""How sure a local score is: its interval by a bootstrap over creatures."""
+"""How far a hidden score may lie from a local one: an interval by a bootstrap over creatures."""
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
+import pandas as pd
 
 __all__ = ["f1_interval"]
 
 
-def f1_interval(truth, predicted, groups, labels, draws=2000, level=0.95, seed=0):
-    """Ends of the `level` interval of macro-F1 when whole groups are drawn with replacement.
+def f1_interval(truth, predicted, groups, labels, n_hidden=None, draws=2000, level=0.95, seed=0):
+    """Ends of the interval in which macro-F1 on a hidden test of `n_hidden` pictures (None: of so
+    many that only the local chance is left) falls with probability `level`, if its creatures are
+    drawn as the local ones were.
 
-    `truth`, `predicted` and `groups` have one entry a picture. Pictures of one creature succeed or
-    fail together, so that drawing single pictures would give too narrow an interval. Percentile
-    bootstrap over clusters: "Bootstrapping clustered data", JRSS B 2007.
+    `truth`, `predicted` and `groups` have one entry a picture. The hidden test is taken to hold as
+    many creatures as its pictures make at the local ones' pictures per creature, of every class
+    some. A draw is a local set of as many creatures as there are and, apart from it, a hidden test,
+    both with replacement: the difference of their scores has the chance of the local estimate and
+    that of the hidden test in it and, macro-F1 being lower the smaller the set, the bias between
+    their sizes. The ends are the local score plus that difference's percentiles. A class that a
+    draw lacks does not count in it. Whole creatures are drawn because their pictures succeed or
+    fail together: "Bootstrapping clustered data", JRSS B 2007. What the draws do not have in them:
+    other training pictures.
     """
-    truth, predicted, groups = map(np.asarray, (truth, predicted, groups))
-    names = np.unique(groups)
-    tables = np.stack(
-        [confusion_matrix(truth[groups == g], predicted[groups == g], labels=labels) for g in names]
-    )
+    numbers, names = pd.factorize(np.asarray(groups))
+    rows, columns = (pd.Index(labels).get_indexer(np.asarray(v)) for v in (truth, predicted))
+    tables = np.zeros((len(names), len(labels), len(labels)))  # [creature, truth, prediction]
+    np.add.at(tables, (numbers, rows, columns), 1)
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    sums = np.tensordot(counts, tables, 1)  # [draws, truth, prediction]
-    hits = np.diagonal(sums, axis1=1, axis2=2)
-    # F1 = 2 hits / (times true + times predicted); 0 for a class that a draw does not hold
-    f1 = 2 * hits / np.maximum(sums.sum(1) + sums.sum(2), 1)
+
+    def draw(n):
+        counts = rng.multinomial(n, np.full(len(names), 1 / len(names)), size=draws)
+        return _macro_f1(np.tensordot(counts, tables, 1))
+
+    score, ours = _macro_f1(tables.sum(0)), draw(len(names))
+    theirs = score
+    if n_hidden is not None:  # as many creatures as its pictures make
+        theirs = draw(max(1, round(n_hidden * len(names) / len(numbers))))
     tail = 100 * (1 - level) / 2
-    low, high = np.percentile(f1.mean(1), [tail, 100 - tail])
+    ends = score + np.percentile(theirs - ours, [tail, 100 - tail])
+    low, high = ends.clip(0, 1)
     return float(low), float(high)
+
+
+def _macro_f1(tables):
+    """Mean F1 of the classes in confusion tables [..., truth, prediction], of those they hold."""
+    hits, true = np.diagonal(tables, axis1=-2, axis2=-1), tables.sum(-1)
+    f1 = 2 * hits / np.maximum(true + tables.sum(-2), 1)
+    return f1.sum(-1) / (true > 0).sum(-1)
