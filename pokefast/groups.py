@@ -27,10 +27,10 @@ from pokefast.foreground import INPUT, creature_probability, probability_mask
 
 __all__ = ["add_groups", "colour_histograms", "creature_groups", "group_similarity", "read_groups"]
 
-VERSION = 2  # of the method: raise it when the groups that it finds change
+VERSION = 3  # of the method: raise it when the groups that it finds change
 BINS = 24  # histogram bins a colour channel
 CANDIDATE = 0.2  # mean histogram similarity above which clusters may be one creature
-ALIKE = 0.3  # mean similarity, histograms' times alignment, above which they are
+ALIKE = 0.45  # mean similarity, histograms' times alignment, above which they are
 LONELY = 0.05  # the same for a picture that is alone so far
 UNSEEN = 0.6  # alignment where a creature was not found: near twins' mean, so the colours decide
 
