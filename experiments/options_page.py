@@ -36,7 +36,10 @@ def _section(name):
     rows += [
         (f"`{k}`", "", "", fast.get(k), report.get(k)) for k in fast | report if k not in notes
     ]
-    lines = [f"## {task.TASK}", "", inspect.getdoc(task).splitlines()[0], ""]
+    # the script's own words, without its examples
+    parts = inspect.getdoc(task).split("\n\n")
+    about = [p for p in parts if not p.startswith(" ") and not p.endswith(":")]
+    lines = [f"## {task.TASK}", "", "\n\n".join(about), ""]
     lines += ["| option | values | what it is | fast | report |", "|---|---|---|---|---|"]
     lines += [f"| {n} | {t} | {d} | {_cell(f)} | {_cell(r)} |" for n, t, d, f, r in rows]
     left_out = [

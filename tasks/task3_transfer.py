@@ -6,7 +6,11 @@ On a fresh machine each of these does all the set-up:
     make task3 ARGS="--folds 0"                            # one split instead of ten folds
     make task3 ARGS="--recipe report --arch resnet50"      # the report's hyper-parameters
     make task3 ARGS="--split image"                        # the split that flattered the report
+    make task3 ARGS="--classifier network"                 # fine-tune instead
     make task3 DATA=data/real/task3                        # a folder in Kaggle's layout
+
+The fast recipe classifies in closed form (`pokefast.palette`), in ten folds, unless an option is
+given that only a network that trains has: epochs, lr, train-from and the like.
 """
 
 from functools import partial
@@ -293,7 +297,7 @@ def learning_rates(o):
 def main(
     data: Path = None,  # competition folder in Kaggle's layout; the embedded data otherwise
     recipe: choice(*RECIPES) = "fast",  # whose hyper-parameters
-    classifier: choice("auto", "palette", "network") = None,  # closed form, or a fine-tuned network
+    classifier: choice("auto", "palette", "network") = None,  # auto, above: palette if fast
     arch: str = None,  # auto, or a name of torchvision's ResNets or timm
     weights: str = None,  # pretrained, none, or a .safetensors or .pth file
     epochs: int = None,  # passes over the training part, at most; 0: untrained head
@@ -303,7 +307,7 @@ def main(
     crop: choice("creature", "none") = None,  # where the creature is
     split: choice("creature", "image") = None,  # what keeps together; by image the score flatters
     groups: Path = None,  # CSV (Id,group) of pictures that show the same creature
-    folds: int = None,  # models that take turns in the local test; the submission averages them
+    folds: int = None,  # models that take turns in the local test and are averaged; palette: 10
     valid: float = None,  # share of pictures for validation, without folds
     test: float = None,  # share of pictures for the local test, without folds
     imbalance: choice("sampler", "weighted-ce", "focal", "none") = None,  # what rare types get
