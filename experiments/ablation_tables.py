@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.ablation_rows import CLAIMS, CLASS_F1, REPORT_CLASS_F1, ROWS, TABLES
+from pokefast.errors import UserError
 from pokefast.files import ROOT, atomic_path
 from pokefast.plots import ACCENT, GREY, SECOND, save
 
@@ -242,6 +243,8 @@ def with_results(text, results):
         start, end = (
             f"<!-- {edge} of {name}, by make ablations -->\n" for edge in ("start", "end")
         )
+        if start not in text or end not in text:
+            raise UserError(f"README.md: the lines {start.strip()} and {end.strip()} are missing")
         before, rest = text.split(start)
         text = f"{before}{start}\n{make(results)}\n{end}{rest.split(end)[1]}"
     return text

@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 
 from pokefast.errors import UserError
-from pokefast.options import changed, check, resolve, run_cli
+from pokefast.options import changed, check, leave_out, resolve, run_cli
 
 RECIPES = {
     "fast": {"epochs": 10, "crop": "outline", "flip": True},
@@ -96,3 +96,28 @@ def test_choices_are_checked_for_python_calls_too():
     o = resolve({"fast": {"crop": None}}, crop="maybe")
     with pytest.raises(UserError, match="--crop maybe: choose outline, none"):
         check(command, o)
+
+
+PARTS = {"flip": {"flip": False}, "crop": {"crop": "none"}}
+
+
+def test_parts_are_left_out():
+    assert leave_out(PARTS, "flip,crop", {"epochs": 3}) == {
+        "epochs": 3,
+        "flip": False,
+        "crop": "none",
+    }
+    assert leave_out(PARTS, None, {"epochs": 3, "flip": None}) == {"epochs": 3, "flip": None}
+
+
+@pytest.mark.parametrize(
+    "names, given, says",
+    [
+        ("flips", {}, "--without flips: there is no such ingredient; did you mean flip?"),
+        ("colours", {}, "there is no such ingredient: choose from flip, crop"),
+        ("flip,crop", {"crop": "outline"}, "--without flip,crop sets --crop: give one of them"),
+    ],
+)
+def test_parts_that_cannot_be_left_out(names, given, says):
+    with pytest.raises(UserError, match=says):
+        leave_out(PARTS, names, given)

@@ -1,5 +1,6 @@
 """Task 3: what is frozen stays as it is, creatures stay on one side, folds cover everything."""
 
+import inspect
 import json
 
 import numpy as np
@@ -343,6 +344,28 @@ def test_options_about_training_ask_for_the_network(given, classifier):
     names = [*task.NETWORK_OPTIONS, "classifier", "recipe"]
     asked = {**dict.fromkeys(names), "recipe": "fast", **given}
     assert task.choose_classifier(asked).classifier == classifier
+
+
+@pytest.mark.parametrize("part", ["cutout", "colours", "maps"])
+def test_a_part_of_the_palette_is_left_out(part, data, sandbox):
+    task.main(
+        data=data, arch="tf_efficientnet_lite0", weights="none", size=64, without=part, folds=2
+    )
+    (folder,) = (sandbox / "runs").glob("task3*")
+    options = json.loads((folder / "options.json").read_text())
+    assert options["classifier"] == "palette"
+    assert {k: options[k] for k in task.INGREDIENTS[part]} == task.INGREDIENTS[part]
+
+
+def test_parts_belong_to_one_classifier():
+    names = set(inspect.signature(task.main).parameters) - {"data", "out", "without"}
+    given = dict.fromkeys(names)
+    given |= {"recipe": "fast"}
+    network = task.choose_classifier(given | task.INGREDIENTS["smoothing"])
+    assert network.classifier == "network" and network.label_smoothing == 0
+    for other in ({"epochs": 3}, {"classifier": "network"}, {"recipe": "report"}):
+        with pytest.raises(UserError, match="only the palette has them"):
+            task.choose_classifier(given | other | task.INGREDIENTS["maps"])
 
 
 def test_the_palette_has_nothing_to_train(data, sandbox):

@@ -93,9 +93,25 @@ def test_saved_weights_give_the_reported_score(task, alone, sandbox):
 
 
 def test_every_option_of_main_is_in_both_recipes(task):
-    options = set(inspect.signature(task.main).parameters) - {"data", "recipe", "no_early_stop"}
+    not_options = {"data", "recipe", "no_early_stop", "without", "out"}
+    options = set(inspect.signature(task.main).parameters) - not_options
     for recipe in task.RECIPES.values():
         assert options <= set(recipe)
+
+
+def test_every_ingredient_leaves_something_of_the_fast_recipe_out(task):
+    for options in task.INGREDIENTS.values():
+        assert any(task.RECIPES["fast"][k] != v for k, v in options.items())
+
+
+def test_a_run_without_a_part_goes_where_it_is_told(task, alone, sandbox, tmp_path):
+    task.main(data=alone, without="flip,tta", out=tmp_path / "mine", **QUICK)
+    (folder,) = (tmp_path / "mine" / "runs").glob("task*")
+    options = json.loads((folder / "options.json").read_text())
+    assert options["flip"] is False and options["tta"] is False and options["label_smoothing"]
+    (file,) = (tmp_path / "mine" / "submissions").glob("*_submit.csv")
+    assert len(pd.read_csv(file)) > 0
+    assert not list(sandbox.glob("runs/*")) and not list(sandbox.glob("submissions/*.csv"))
 
 
 def test_the_report_recipe_runs(task, alone, sandbox):
