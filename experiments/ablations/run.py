@@ -1,39 +1,28 @@
-"""Run the rows of `ablation_rows` by the tasks' own scripts: `make ablations TASK=2 ROWS=stages`.
+"""Run the rows that are not in the results yet, side by side where asked, and write the tables.
 
 A run is `python -m tasks... OPTIONS --seed N` with a folder of its own below runs/ablations/. Its
 scores go to results/ablations.csv when it has finished; a row and seed that stands there for the
-same options and data is not run again, one that was interrupted starts over. The tables in
-results/ablations.md and the README follow (`experiments.ablation_tables`).
+same options and data is not run again, one that was interrupted starts over.
 """
 
-import fcntl
-import hashlib
-import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
-from sklearn.metrics import f1_score
-
-from experiments.ablation_rows import ROWS, TABLES
-from experiments.ablation_tables import write_tables
+from experiments.ablations.pages import write_tables
+from experiments.ablations.results import add_result, data_name, read_results, record
+from experiments.ablations.rows import ROWS, TABLES
 from pokefast.errors import UserError
-from pokefast.files import DATA, ROOT, RUNS, atomic_path, read_csv
-from pokefast.options import run_cli, similar
-from pokefast.score import score_submission
+from pokefast.files import DATA, ROOT, RUNS, read_csv
+from pokefast.options import similar
 
-__all__ = ["COLUMNS", "choose_rows", "data_name", "main", "plan", "read_results", "record"]
+__all__ = ["choose_rows", "main", "plan", "run_all"]
 
 SCRIPTS = {1: "tasks.task1_mlp", 2: "tasks.task2_cnn", 3: "tasks.task3_transfer"}
-COLUMNS = ["row", "seed", "local", "low", "high", "hidden", "epochs", "seconds"]
-COLUMNS += ["options", "data", "commit", "local_f1", "hidden_f1"]  # the last two by class, as JSON
-KEY = ["row", "seed", "data"]
 POLL_SECONDS = 0.2
 
 
@@ -54,24 +43,6 @@ def choose_rows(task=None, names=None, rows=ROWS):
             hint = similar(name, known) or f": choose from {', '.join(sorted(known))}"
             raise UserError(f"--rows {name}: there is no such row or table{hint}")
     return [r for r in found if r.name in asked or r.table in asked]
-
-
-def data_name(folder, task):
-    """What stands for the data in the results: the folder's name and a digest of its labels."""
-    file = Path(folder) / f"task{task}" / "train_labels.csv"
-    if not file.is_file():
-        raise UserError(f"{file}: there is no such file; --data needs task{task}/ as make data has")
-    return f"{Path(folder).name}:{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"
-
-
-def read_results(file):
-    """The results so far as a data frame with `COLUMNS`; empty where there is no file."""
-    if not Path(file).exists():
-        return pd.DataFrame(columns=COLUMNS).astype({"seed": int})
-    table = read_csv(file, COLUMNS)
-    numbers = ["local", "low", "high", "hidden", "seconds"]
-    table[numbers] = table[numbers].apply(pd.to_numeric)
-    return table.astype({"seed": int, "epochs": int})
 
 
 def plan(rows, seeds, done, data, budget=None):
@@ -105,65 +76,6 @@ def command(row, seed, folder, out):
     script = SCRIPTS[TABLES[row.table].task]
     options = [*shlex.split(row.options), "--seed", str(seed), "--data", str(folder)]
     return [sys.executable, "-m", script, *options, "--out", str(out)]
-
-
-def record(row, seed, out, solution, data, commit):
-    """The line of results of a finished run below `out`; `solution` is a data frame or None."""
-    (file,) = Path(out).glob("runs/*/metrics.json")
-    metrics = json.loads(file.read_text(encoding="utf-8"))
-    task = TABLES[row.table].task
-    hidden, by_class = None, {}
-    if solution is not None:
-        submission = read_csv(Path(out) / "submissions" / f"task{task}_submit.csv")
-        hidden = score_submission(submission, solution)
-        if hidden is None:
-            raise UserError(f"{out}: its submission does not fit the solution of {data}")
-        truth = solution[solution["split"].str.lower() == "test"].set_index("Id")["label"]
-        predicted = submission.set_index("Id").iloc[:, 0][truth.index]
-        labels = sorted(solution["label"].unique())
-        scores = f1_score(truth, predicted, labels=labels, average=None, zero_division=0)
-        by_class = dict(zip(labels, scores, strict=True))
-    return {
-        "row": row.name,
-        "seed": seed,
-        "local": round(metrics["f1_macro"], 4),
-        "low": _rounded(metrics.get("f1_macro_low")),
-        "high": _rounded(metrics.get("f1_macro_high")),
-        "hidden": _rounded(hidden),
-        "epochs": metrics["epochs"],
-        "seconds": round(metrics["total_seconds"], 1),
-        "options": row.options,
-        "data": data,
-        "commit": commit,
-        "local_f1": _scores(metrics["per_class_f1"]),
-        "hidden_f1": _scores(by_class),
-    }
-
-
-def add_result(file, line):
-    """Put a line into the results, in place of an older one of the same row, seed and data.
-
-    Lines of a folder whose labels have changed since, by the digest in `data`, go. Processes that
-    write at the same time wait for each other.
-    """
-    order = {r.name: i for i, r in enumerate(ROWS)}
-    with _locked(file):
-        table = read_results(file)
-        same = (table[KEY] == [line[k] for k in KEY]).all(axis=1)
-        folder = line["data"].split(":")[0]
-        remade = (table["data"].str.split(":").str[0] == folder) & (table["data"] != line["data"])
-        remade &= table["row"].map(_task) == _task(line["row"])
-        new = pd.DataFrame([line], columns=COLUMNS)
-        kept = [t for t in (table[~same & ~remade], new) if len(t)]
-        table = pd.concat(kept).assign(order=lambda t: t["row"].map(order))
-        table = table.sort_values(["order", "data", "seed"]).drop(columns="order")
-        with atomic_path(file) as temp:
-            table.to_csv(temp, index=False)
-
-
-def _task(name):
-    """The task of a row's name; None for a row that is no longer in the table."""
-    return next((TABLES[r.table].task for r in ROWS if r.name == name), None)
 
 
 class Progress:
@@ -308,26 +220,6 @@ def _commit():
         return ""
 
 
-@contextmanager
-def _locked(file):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file.parent / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _last_line(file):
     lines = file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "no output"
-
-
-def _rounded(value):
-    return None if value is None else round(value, 4)
-
-
-def _scores(by_class):
-    return json.dumps({k: round(float(v), 3) for k, v in by_class.items()})
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_cli(main))

@@ -1,0 +1,110 @@
+"""The parts of the README that the results write."""
+
+import pandas as pd
+
+from experiments.ablations.results import folder_of
+from experiments.ablations.rows import CLAIMS
+from experiments.ablations.stats import BY_NAME, summary, verdict
+from pokefast.errors import UserError
+
+__all__ = [
+    "README_DATA",
+    "cell",
+    "readme_estimates",
+    "readme_findings",
+    "readme_table",
+    "with_results",
+]
+
+# task: its name, what the report had on Kaggle, the report's recipe here, ours
+README_ROWS = {
+    1: ("task 1, MLP", "0.896", "t1-report", "t1-fast"),
+    2: ("task 2, CNN", "0.998, once 0.92", "t2-early-stop", "t2-fast"),
+    3: ("task 3, transfer", "0.297 (0.49 locally)", "t3-report", "t3-fast"),
+}
+README_DATA = ("seed7-even", "seed21-odd")  # folders of rebuilds that the README is about
+
+
+def readme_table(results):
+    """The README's table of results, as Markdown: a column for each of README_DATA."""
+    tables = _readme_data(results)
+    first = next(iter(tables))
+    head = [
+        "",
+        "report, on Kaggle",
+        f"its recipe on {first}",
+        *(f"pokefast on {d}" for d in tables),
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for label, report, theirs, ours in README_ROWS.values():
+        cells = [label, report, cell(tables[first], theirs, count=True)]
+        cells += [_bold(cell(table, ours, count=True)) for table in tables.values()]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def readme_findings(results):
+    """The report's findings that did not hold, and those left open, as Markdown."""
+    table = next(iter(_readme_data(results).values()))
+    found = [(claim, verdict(claim, table)) for claim in CLAIMS if not claim.ours]
+    lines = []
+    for outcome, intro in (
+        ("did not hold", "Findings of the report that did not hold here:"),
+        ("undecided", "Differences here that chance could make:"),
+    ):
+        some = [f"- {c.text} Here: {v[1]}." for c, v in found if v and v[0] == outcome]
+        lines += [intro, "", *some, ""] if some else []
+    return "\n".join(lines)
+
+
+def readme_estimates(results):
+    """Task 3's local estimate, its interval and the hidden score on every rebuild, as Markdown."""
+    rows = results[(results["row"] == "t3-fast") & (results["seed"] == 0)]
+    rows = rows[rows["options"] == BY_NAME["t3-fast"].options].dropna(subset=["low", "hidden"])
+    lines = ["| rebuild | local | interval | hidden |", "|---|---|---|---|"]
+    inside = rows["hidden"].between(rows["low"], rows["high"])
+    for name, row, ok in zip(folder_of(rows), rows.itertuples(), inside, strict=True):
+        interval = f"{row.low:.3f} to {row.high:.3f}"
+        hidden = f"{row.hidden:.3f}{'' if ok else ', outside'}"
+        lines.append(f"| {name} | {row.local:.3f} | {interval} | {hidden} |")
+    bias = (rows["local"] - rows["hidden"]).mean()
+    count = f"{inside.sum()} of {len(rows)}"
+    end = f"Hidden inside the interval: {count}; mean of local - hidden: {bias:+.3f}."
+    return "\n".join([*lines, "", end]) + "\n"
+
+
+def with_results(text, results):
+    """The README's `text` with what is generated replaced, between the marks of each part."""
+    parts = dict(results=readme_table, findings=readme_findings, estimates=readme_estimates)
+    for name, make in parts.items():
+        start, end = (
+            f"<!-- {edge} of {name}, by make ablations -->\n" for edge in ("start", "end")
+        )
+        if start not in text or end not in text:
+            raise UserError(f"README.md: the lines {start.strip()} and {end.strip()} are missing")
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{make(results)}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def cell(table, name, column="hidden", count=False):
+    """Mean with range, "0.789 (0.783 to 0.794)", or nothing where it did not run."""
+    if name not in table.index or pd.isna(table.loc[name, column]):
+        return ""
+    row = table.loc[name]
+    if row["runs"] == 1:
+        return f"{row[column]:.3f}" + (" (1 run)" if count else "")
+    more = f", {row['runs']:.0f} runs" if count else ""
+    return f"{row[column]:.3f} ({row[f'{column}_low']:.3f} to {row[f'{column}_high']:.3f}{more})"
+
+
+def _readme_data(results):
+    """Summaries by data set, of README_DATA alone and in its order."""
+    names = folder_of(results)
+    found = [d for d in README_DATA if (names == d).any()]
+    return {d: summary(results[names == d]) for d in found}
+
+
+def _bold(text):
+    value, _, rest = text.partition(" ")
+    return f"**{value}** {rest}".rstrip() if text else ""
