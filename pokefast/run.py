@@ -61,6 +61,7 @@ class Run:
     start: float = field(default_factory=time.perf_counter)
     metrics: dict = field(default_factory=dict)
     history: pd.DataFrame = None
+    n_fits: int = 0
     flatters: bool = False  # whether a creature may be on both sides of the split
 
     def __post_init__(self):
@@ -98,7 +99,10 @@ class Run:
         """Decode and crop the pictures of all parts now: it is timed apart from training."""
         self.timed("prepare_seconds", lambda: [dl.prepare() for dl in dls.loaders])
         sizes = [dl.n for dl in dls.loaders]
+        further = "n_train" in self.metrics  # a fold after the first
         self.metrics |= dict(zip(("n_train", "n_valid", "n_test"), sizes, strict=True))
+        if further:
+            return
         print(
             "{}: {} training, {} validation, {} test pictures, prepared in {:.1f} s".format(
                 self.task, *sizes, self.metrics["prepare_seconds"]
@@ -111,6 +115,9 @@ class Run:
         describe_model(learn, o)  # raises before training what saving would raise after it
         self.prepare(learn.dls)
         cbs = [*cbs, *self.wandb.start(learn, o)]
+        if folds := getattr(o, "folds", 0):
+            self.n_fits += 1
+            print(f"fold {self.n_fits} of {folds}", end="  ", flush=True)
         epochs = self.timed("train_seconds", fit, learn, o, lr, cbs=cbs)
         self.metrics["epochs"] = max(epochs, self.metrics.get("epochs", 0))
         values = learn.recorder.values if epochs else []
