@@ -223,7 +223,7 @@ def make_family(kind: str, name: str, rng: np.random.Generator) -> Family:
         ink=float(rng.choice([0.0, rng.uniform(0.08, 0.25), rng.uniform(0.25, 0.5)])),
         line=float(rng.uniform(0.007, 0.016)),
         coat=_coat(colours, rng),
-        hue_step=float(rng.normal(0, 16)),
+        hue_step=float(rng.choice([-1, 1]) * rng.uniform(12, 32)),
     )
 
 
