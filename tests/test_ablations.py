@@ -210,13 +210,21 @@ def test_verdict_on_an_order(values, expected):
     assert verdict(Claim("x", names), summary(frame(*rows)))[0] == expected
 
 
-def test_verdict_on_equality_and_missing_rows():
-    claim = Claim("x", ("t1-report", "t1-fast"), equal=True)
+def test_verdict_on_no_worse_and_missing_rows():
+    claim = Claim("x", ("t1-report", "t1-fast"), no_worse=True)
     near = [line(n, s, hidden=0.5 + s / 100) for n in claim.rows for s in (0, 1)]
     assert verdict(claim, summary(frame(*near)))[0] == "held"
-    far = [line("t1-report", s, hidden=0.9 + s / 100) for s in (0, 1)] + near[2:]
-    assert verdict(claim, summary(frame(*far)))[0] == "did not hold"
+    better = near[:2] + [line("t1-fast", s, hidden=0.9 + s / 100) for s in (0, 1)]
+    assert verdict(claim, summary(frame(*better)))[0] == "held"
+    worse = [line("t1-report", s, hidden=0.9 + s / 100) for s in (0, 1)] + near[2:]
+    assert verdict(claim, summary(frame(*worse)))[0] == "did not hold"
     assert verdict(claim, summary(frame(line("t1-fast")))) is None
+
+
+def test_single_runs_that_are_close_are_undecided():
+    rows = [line("t1-report", hidden=0.50), line("t1-fast", hidden=0.51)]
+    claim = Claim("x", ("t1-report", "t1-fast"))
+    assert verdict(claim, summary(frame(*rows)))[0] == "undecided"
 
 
 def test_page_and_figures(tmp_path):

@@ -67,16 +67,11 @@ def verdict(claim, table):
     text = f"{values} {'locally' if claim.column == 'local' else 'on the hidden test'}, {count}"
     limits = [ONE_RUN if np.isnan(limit) else limit for _, limit in steps]
     deltas = [delta for delta, _ in steps]
-    if claim.equal:
-        far = [difference(table, n, names[0], sd, claim.column) for n in names[1:]]
-        if all(abs(delta) <= (ONE_RUN if np.isnan(sd) else limit) for delta, limit in far):
-            return "held", text
-        return ("undecided" if np.isnan(sd) else "did not hold"), text
-    if all(delta > limit for delta, limit in zip(deltas, limits, strict=True)):
-        return "held", text
-    if any(delta < -limit for delta, limit in zip(deltas, limits, strict=True)):
+    falls = any(delta < -limit for delta, limit in zip(deltas, limits, strict=True))
+    rises = all(delta > limit for delta, limit in zip(deltas, limits, strict=True))
+    if falls:
         return "did not hold", text
-    return "undecided", text
+    return ("held" if rises or claim.no_worse else "undecided"), text
 
 
 def shows(table, name, reference, sd):
