@@ -1,8 +1,11 @@
 """The ablations: their table, what is run again, and the pages made from the results."""
 
 import json
+import os
 import shlex
+import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -168,6 +171,44 @@ def test_runs_are_recorded_and_failures_named(competition, script, tmp_path, cap
     assert table["hidden"][0] == pytest.approx((0.8 + 2 / 3) / 2, abs=1e-4)
     assert json.loads(table["hidden_f1"][0]) == {"Bug": 0.8, "Fire": 0.667}
     assert table["data"][0].startswith("data:") and table["local"][0] == 0.5
+
+
+SLEEPER = """
+import os, sys, time
+from pathlib import Path
+out = Path(sys.argv[sys.argv.index("--out") + 1])
+(out / "part").write_text(str(os.getpid()))
+(out / "part").rename(out / "started")
+time.sleep(60)
+(out / "ended").touch()
+"""
+
+
+def test_a_killed_call_takes_its_runs_with_it(competition, tmp_path):
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    call = f"""
+import sys
+from pathlib import Path
+from experiments.ablations import run
+run.command = lambda row, seed, folder, out: [
+    sys.executable, {str(tmp_path / "sleeper.py")!r}, "--out", str(out)
+]
+run.RUNS = Path({str(tmp_path)!r})
+run.main(task=1, rows="t1-fast", data=Path({str(competition)!r}), results=Path({str(tmp_path)!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", call], cwd=ROOT, stderr=subprocess.PIPE)
+    out = tmp_path / "ablations" / "data-t1-fast-0"
+    deadline = time.monotonic() + 120
+    while not (out / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    child = int((out / "started").read_text())
+    os.kill(child, 0)  # raises where there is no such process
+    process.terminate()
+    assert b"the same call goes on" in process.communicate(timeout=60)[1]
+    time.sleep(0.5)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert not (tmp_path / "ablations.csv").exists()
 
 
 def test_data_without_the_task_is_an_error(tmp_path):

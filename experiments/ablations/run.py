@@ -8,6 +8,7 @@ same options and data is not run again, one that was interrupted starts over.
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -130,6 +131,7 @@ def run_all(runs, jobs, threads, results, folder, work):
     finally:
         for one in running:  # interrupted: these start over the next time
             one["process"].terminate()
+            one["process"].wait()
     return failed
 
 
@@ -161,6 +163,8 @@ def main(
         print("\n".join(f"{r.minutes:5.1f} min  {r.name} seed {s}: {r.options}" for r, s in runs))
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    # a plain kill would leave the runs behind, which write on where the next call starts over
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         failed = run_all(runs, jobs, threads, file, folder, RUNS / "ablations") if runs else []
     except KeyboardInterrupt:
