@@ -17,7 +17,7 @@ from experiments.ablations.readme import README_DATA, readme_table, with_results
 from experiments.ablations.results import COLUMNS, add_result, data_name, folder_of, read_results
 from experiments.ablations.rows import CLAIMS, ROWS, TABLES, Claim, Row
 from experiments.ablations.run import choose_rows, plan, run_all
-from experiments.ablations.stats import summary, verdict
+from experiments.ablations.stats import shows, summary, verdict
 from pokefast.errors import UserError
 from pokefast.files import ROOT
 from pokefast.options import check, resolve
@@ -273,12 +273,18 @@ def test_page_and_figures(tmp_path):
     rows += [line("t1-fast", 0, 0.7, data="b:2")]
     write_tables(frame(*rows), tmp_path, [(ROWS[0], 7)])
     page = (tmp_path / "ablations.md").read_text()
-    assert "## Data: a\n" in page and "## Data: b\n" in page
+    assert "those below are on a, " in page and "| b | t1-fast |  | 0.700 | 0.800 | 1 |" in page
     assert "0.550 (0.500 to 0.600)" in page and "t1-report-none (seed 7)" in page
     assert "t2-stages2" in page.split("## Not run")[1]
     for name in ("crops", "parts1"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
         assert f"({name}.png)" in page
+
+
+def test_a_local_score_that_flatters_is_said():
+    table = summary(frame(line("t3-full", 0, 0.3, 0.35), line("t3-by-image", 0, 0.3, 0.5)))
+    assert "flatters by 0.200" in shows(table, "t3-by-image", "t3-full", 0.01)
+    assert shows(table, "t3-full", "t3-full", 0.01) == ""
 
 
 def test_table_by_class():

@@ -31,30 +31,28 @@ runs at a time shared two cores with other work.
 
 def ablations_page(results, left_out=()):
     """The page as Markdown; `left_out` are runs (row, seed) that a budget had no room for."""
-    lines = [HEAD]
-    for data, part in results.groupby(folder_of(results), sort=False):
-        table = summary(part)
-        if table.empty:
-            continue
-        minutes = part["seconds"].sum() / 60
-        commits = ", ".join(sorted(set(filter(None, part["commit"]))))
-        lines += [f"## Data: {data}", ""]
+    main = main_data(results)
+    part = results[folder_of(results) == main]
+    table = summary(part)
+    commits = ", ".join(sorted(set(filter(None, part["commit"]))))
+    lines = [
+        HEAD,
+        f"{len(results)} runs took {results['seconds'].sum() / 60:.0f} minutes of training and "
+        f"scoring; those below are on {main}, {len(part)} runs of the commits {commits}.",
+        "",
+    ]
+    for key, meta in TABLES.items():
+        lines += _section(key, meta, table, part)
+    claims = [(c, verdict(c, table)) for c in CLAIMS]
+    claims = [(c, v) for c, v in claims if v]
+    if claims:
+        lines += ["## What the report found, here", ""]
         lines += [
-            f"{len(part)} runs, {minutes:.0f} minutes of training and scoring in all; "
-            f"commits {commits}.",
-            "",
+            f"- **{v[0]}**{' (a statement of ours)' if c.ours else ''}: {c.text} Here: {v[1]}."
+            for c, v in claims
         ]
-        for key, meta in TABLES.items():
-            lines += _section(key, meta, table, part, data == main_data(results))
-        claims = [(c, verdict(c, table)) for c in CLAIMS]
-        claims = [(c, v) for c, v in claims if v]
-        if claims:
-            lines += ["### What the report found, here", ""]
-            lines += [
-                f"- **{v[0]}**{' (a statement of ours)' if c.ours else ''}: {c.text} Here: {v[1]}."
-                for c, v in claims
-            ]
-            lines.append("")
+        lines.append("")
+    lines += _others(results[folder_of(results) != main])
     missing = [r.name for r in ROWS if r.name not in set(results["row"])]
     if missing:
         lines += ["## Not run", "", ", ".join(missing) + ".", ""]
@@ -62,6 +60,21 @@ def ablations_page(results, left_out=()):
         names = ", ".join(f"{row.name} (seed {seed})" for row, seed in left_out)
         lines += [f"The budget of the last call left out: {names}.", ""]
     return "\n".join(lines)
+
+
+def _others(results):
+    """One table of what ran on other data."""
+    if results.empty:
+        return []
+    lines = ["## Other data", "", "| data | row | options | hidden | local | runs |"]
+    lines.append("|---|---|---|---|---|---|")
+    for data, part in results.groupby(folder_of(results)):
+        table = summary(part)
+        for name, row in table.iterrows():
+            options = f"`{BY_NAME[name].options}`" if BY_NAME[name].options else ""
+            cells = [data, name, options, cell(table, name), cell(table, name, "local")]
+            lines.append("| " + " | ".join([*cells, f"{row['runs']:.0f}"]) + " |")
+    return [*lines, ""]
 
 
 def figure(table, names, meta):
@@ -116,12 +129,12 @@ def _names(key, meta, table):
     return [meta.reference, *(n for n in names if n != meta.reference)]
 
 
-def _section(key, meta, table, part, with_figure):
+def _section(key, meta, table, part):
     names = _names(key, meta, table)
     if not names:
         return []
     sd = scatter(table, names, "hidden")
-    lines = [f"### {meta.title}", "", meta.about, ""]
+    lines = [f"## {meta.title}", "", meta.about, ""]
     lines += ["| row | options | report | hidden | local | runs | epochs | seconds | it shows |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
     for name in names:
@@ -135,7 +148,7 @@ def _section(key, meta, table, part, with_figure):
     lines.append("")
     if key in CLASS_F1:
         lines += _class_table(names, part)
-    if with_figure:
+    if table.loc[names, "hidden"].notna().all():
         lines += [f"![{meta.title}]({key}.png)", ""]
     return lines
 

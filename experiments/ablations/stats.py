@@ -9,6 +9,7 @@ from experiments.ablations.rows import ROWS
 __all__ = ["BY_NAME", "difference", "main_data", "scatter", "shows", "summary", "verdict"]
 
 BY_NAME = {row.name: row for row in ROWS}
+FLATTERS = 0.1  # macro-F1: a local score that lies further above the hidden one is remarked on
 ONE_RUN = 0.02  # macro-F1: smaller differences between single runs are left undecided
 
 
@@ -75,17 +76,25 @@ def verdict(claim, table):
 
 
 def shows(table, name, reference, sd):
-    """One sentence: how far the row is from the reference, and whether that is more than chance."""
-    if name == reference or reference not in table.index:
-        return ""
-    delta, limit = difference(table, name, reference, sd)
-    if pd.isna(delta):
-        return ""
-    if np.isnan(limit):
-        return f"{delta:+.3f} against {reference}, in one run each"
-    if abs(delta) <= limit:
-        return f"cannot be told from {reference} ({delta:+.3f}, chance makes {limit:.3f})"
-    return f"{abs(delta):.3f} {'better' if delta > 0 else 'worse'} than {reference}"
+    """One sentence: how far the row is from the reference, whether that is more than chance, and
+    whether its local score misleads.
+    """
+    parts, row = [], table.loc[name]
+    delta, limit = np.nan, np.nan
+    if name != reference and reference in table.index:
+        delta, limit = difference(table, name, reference, sd)
+    if not pd.isna(delta):
+        if np.isnan(limit):
+            parts.append(f"{delta:+.3f} against {reference}, in one run each")
+        elif abs(delta) <= limit:
+            parts.append(
+                f"cannot be told from {reference} ({delta:+.3f}, chance makes {limit:.3f})"
+            )
+        else:
+            parts.append(f"{abs(delta):.3f} {'better' if delta > 0 else 'worse'} than {reference}")
+    if row["local"] - row["hidden"] > FLATTERS:
+        parts.append(f"its local score flatters by {row['local'] - row['hidden']:.3f}")
+    return "; ".join(parts)
 
 
 def main_data(results):
