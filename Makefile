@@ -46,7 +46,7 @@ score: $(ENV_STAMP)  ## hidden-test macro-F1 of every file in submissions/ [SOLU
 bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1 or 2
 	$(RUN) experiments.bench --task $(or $(TASK),1) $(OPTIONS)
 
-ablations: $(ENV_STAMP)  ## the report's experiments and ours, results/ablations.md [TASK ROWS SEEDS BUDGET JOBS DATA]
+ablations: $(ENV_STAMP)  ## the report's experiments and ours, results/ablations.md [TASK ROWS SEEDS BUDGET(minutes) JOBS DATA(of task1/ to solution/)]
 	$(RUN) experiments.ablations $(if $(TASK),--task $(TASK)) $(if $(ROWS),--rows "$(ROWS)") \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(OPTIONS)

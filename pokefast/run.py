@@ -9,6 +9,7 @@ import pandas as pd
 
 from pokefast import plots
 from pokefast.competition import Competition, read_competition
+from pokefast.errors import UserError
 from pokefast.estimate import f1_interval
 from pokefast.examples import batch_images, cam_rows, examples
 from pokefast.files import RUNS, SUBMISSIONS, atomic_path, write_json
@@ -67,6 +68,8 @@ class Run:
     def __post_init__(self):
         runs, submissions = RUNS, SUBMISSIONS
         if self.out:
+            if Path(self.out).exists() and not Path(self.out).is_dir():
+                raise UserError(f"--out {self.out}: it is a file; give a folder")
             runs, submissions = Path(self.out) / "runs", Path(self.out) / "submissions"
         self.folder = Path(self.folder) if self.folder else _new_folder(runs, self.task)
         self.submission_file = self.submission_file or submissions / f"{self.task}_submit.csv"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from experiments.ablations.readme import README_DATA, cell, with_results
 from experiments.ablations.results import folder_of
 from experiments.ablations.rows import CLAIMS, CLASS_F1, REPORT_CLASS_F1, ROWS, TABLES
-from experiments.ablations.stats import BY_NAME, main_data, scatter, shows, summary, verdict
+from experiments.ablations.stats import BY_NAME, main_data, shows, summary, verdict
 from pokefast.files import ROOT, atomic_path
 from pokefast.plots import ACCENT, GREY, SECOND, save
 
@@ -24,8 +24,8 @@ those that are missing and writes this page from [ablations.csv](ablations.csv).
 macro-F1, the mean of the runs with the lowest and highest: *hidden* on the test part whose labels
 training never sees, *local* on the run's own test part. Beside them is what the report had, on
 Kaggle and for other pictures of the same kind. A difference counts where it is more than chance
-makes: twice its standard error, by what the seeds of the table scatter. Seconds are a guide: two
-runs at a time shared two cores with other work.
+makes: twice its standard error, by what the seeds of that task's rows scatter (0.01 at least).
+Seconds are a guide: two runs at a time shared two cores with other work.
 """
 
 
@@ -133,7 +133,6 @@ def _section(key, meta, table, part):
     names = _names(key, meta, table)
     if not names:
         return []
-    sd = scatter(table, names, "hidden")
     lines = [f"## {meta.title}", "", meta.about, ""]
     lines += ["| row | options | report | hidden | local | runs | epochs | seconds | it shows |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
@@ -144,7 +143,7 @@ def _section(key, meta, table, part):
         cells = [name, f"`{row.options}`" if row.options else "", ", ".join(report)]
         cells += [cell(table, name), cell(table, name, "local"), f"{values['runs']:.0f}"]
         cells += [f"{values['epochs']:.0f}", f"{values['seconds']:.0f}"]
-        lines.append("| " + " | ".join([*cells, shows(table, name, meta.reference, sd)]) + " |")
+        lines.append("| " + " | ".join([*cells, shows(table, name, meta.reference)]) + " |")
     lines.append("")
     if key in CLASS_F1:
         lines += _class_table(names, part)

@@ -49,8 +49,8 @@ def readme_findings(results):
     found = [(claim, verdict(claim, table)) for claim in CLAIMS if not claim.ours]
     lines = []
     for outcome, intro in (
-        ("did not hold", "Findings of the report that did not hold here:"),
-        ("undecided", "Differences here that chance could make:"),
+        ("did not hold", "Findings of the report that did not hold here (seed7-even):"),
+        ("undecided", "Findings that are left open, as chance could make one of the steps:"),
     ):
         some = [f"- {c.text} Here: {v[1]}." for c, v in found if v and v[0] == outcome]
         lines += [intro, "", *some, ""] if some else []

@@ -38,7 +38,7 @@ class Claim(NamedTuple):
 
     text: str
     rows: tuple
-    column: str = "hidden"  # or "local"
+    column: str = "hidden"  # or "local", or "gap": the local score of one row flatters
     no_worse: bool = False
     ours: bool = False
 
@@ -174,16 +174,11 @@ ROWS = [
 ]
 
 CLAIMS = [
-    Claim("Cropping makes the MLP: 0.22 to 0.8975.", ("t1-report-none", "t1-report")),
+    Claim("Cropping makes the MLP: 0.22 to 0.896.", ("t1-report-none", "t1-report")),
     Claim("More stages are better: 0.52, 0.90, 0.99.", ("t2-stages2", "t2-stages3", "t2-stages4")),
     Claim(
         "50 epochs are enough: they are no worse than 120.",
         ("t2-epochs120", "t2-stages4"),
-        no_worse=True,
-    ),
-    Claim(
-        "The early stop loses nothing against 50 epochs.",
-        ("t2-stages4", "t2-early-stop"),
         no_worse=True,
     ),
     Claim("A CNN does worse on crops than on whole pictures.", ("t2-crops", "t2-stages4")),
@@ -192,7 +187,7 @@ CLAIMS = [
         ("t2-crops-uncropped", "t2-stages4"),
     ),
     Claim(
-        "Training helps, and augmentation more: 0.061, 0.226, 0.297.",
+        "Training helps, and augmentation on top of it: 0.061, 0.226, 0.297.",
         ("t3-baseline", "t3-no-augmentation", "t3-full"),
     ),
     Claim(
@@ -207,6 +202,7 @@ CLAIMS = [
     Claim("MixUp is worse than none.", ("t3-mixup", "t3-full")),
     Claim("CutMix is worse than none.", ("t3-cutmix", "t3-full")),
     Claim("Opening layer2 and layer1 later on makes it worse.", ("t3-gradual", "t3-full")),
+    Claim("Split by image, the local score flatters: 0.49 to 0.297.", ("t3-by-image",), "gap"),
     Claim("A trained head is better than a frozen one.", ("t3-head-frozen", "t3-full"), ours=True),
 ]
 

@@ -149,14 +149,18 @@ def main(
 
     The data are data/real where `make real-data` has made it, otherwise the embedded ones.
     """
-    if jobs < 1 or seeds < 1:
-        raise UserError("--jobs and --seeds: at least 1")
+    for name, value in (("jobs", jobs), ("seeds", seeds)):
+        if value < 1:
+            raise UserError(f"--{name} {value}: it must be at least 1")
     chosen = choose_rows(task, rows)
     folder = _data_folder(data, sorted({TABLES[r.table].task for r in chosen}))
     file = Path(results) / "ablations.csv"
     names = {t: data_name(folder, t) for t in {TABLES[r.table].task for r in chosen}}
     budget = budget and budget * jobs
     runs, left_out = plan(chosen, seeds, read_results(file), names, budget)
+    there = len(chosen) * seeds - len(runs) - len(left_out)
+    if there:
+        print(f"{there} of {len(chosen) * seeds} runs are in {file} already")
     if left_out:
         print("left out: " + ", ".join(f"{r.name} seed {s}" for r, s in left_out))
     if dry_run:
