@@ -9,12 +9,13 @@ from pokefast.files import DATA, SUBMISSIONS, read_csv
 from pokefast.metrics import macro_f1
 from pokefast.options import run_cli
 
-__all__ = ["score_submission", "main"]
+__all__ = ["match_submission", "score_submission", "main"]
 
 
-def score_submission(submission, solution):
-    """Macro-F1 of a data frame (id, label) against one with columns Id, label, split; None where
-    the ids differ.
+def match_submission(submission, solution):
+    """(true labels, predicted labels, all labels) of the hidden test, for `pokefast.metrics`.
+
+    From a data frame (id, label) and one with columns Id, label, split; None where the ids differ.
     """
     truth = solution[solution["split"].str.lower() == "test"].set_index("Id")["label"]
     if submission.shape[1] != 2:
@@ -23,7 +24,13 @@ def score_submission(submission, solution):
     if not predicted.index.is_unique or set(predicted.index) != set(truth.index):
         return None
     # the labels of the whole solution: a class that the test part lacks counts all the same
-    return macro_f1(truth, predicted[truth.index], sorted(solution["label"].unique()))
+    return truth, predicted[truth.index], sorted(solution["label"].unique())
+
+
+def score_submission(submission, solution):
+    """Macro-F1 of a submission, both as for `match_submission`; None where the ids differ."""
+    matched = match_submission(submission, solution)
+    return None if matched is None else macro_f1(*matched)
 
 
 def main(

@@ -168,8 +168,9 @@ def main(
     Returns macro-F1 on the local test part.
     """
     early_stop = False if no_early_stop else None
-    own = ("data", "out", "without", "no_early_stop")
-    given = {k: v for k, v in locals().items() if k not in (*own, "own")}
+    given = {
+        k: v for k, v in locals().items() if k not in ("data", "out", "without", "no_early_stop")
+    }
     o = resolve(RECIPES, **leave_out(INGREDIENTS, without, given))
     check(main, o)
     run = Run(TASK, o, data, out)

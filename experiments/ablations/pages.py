@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from experiments.ablations.readme import README_DATA, cell, with_results
 from experiments.ablations.results import folder_of
-from experiments.ablations.rows import CLAIMS, CLASS_F1, REPORT_CLASS_F1, ROWS, TABLES
-from experiments.ablations.stats import BY_NAME, main_data, shows, summary, verdict
+from experiments.ablations.rows import BY_NAME, CLAIMS, CLASS_F1, REPORT_CLASS_F1, ROWS, TABLES
+from experiments.ablations.stats import main_data, shows, summary, verdict
 from pokefast.files import ROOT, atomic_path
 from pokefast.plots import ACCENT, GREY, SECOND, save
 
@@ -110,7 +110,7 @@ def write_tables(results, folder, left_out=(), readme=ROOT / "README.md"):
     table = summary(results[folder_of(results) == main_data(results)])
     for key, meta in TABLES.items():
         names = _names(key, meta, table)
-        if names and table.loc[names, "hidden"].notna().all():
+        if _has_figure(table, names):
             save(figure(table, names, meta), folder / f"{key}.png")
     with atomic_path(folder / "ablations.md") as temp:
         temp.write_text(ablations_page(results, left_out), encoding="utf-8")
@@ -119,6 +119,10 @@ def write_tables(results, folder, left_out=(), readme=ROOT / "README.md"):
         text = readme.read_text(encoding="utf-8")
         with atomic_path(readme) as temp:
             temp.write_text(with_results(text, results), encoding="utf-8")
+
+
+def _has_figure(table, names):
+    return bool(names) and table.loc[names, "hidden"].notna().all()
 
 
 def _names(key, meta, table):
@@ -147,7 +151,7 @@ def _section(key, meta, table, part):
     lines.append("")
     if key in CLASS_F1:
         lines += _class_table(names, part)
-    if table.loc[names, "hidden"].notna().all():
+    if _has_figure(table, names):
         lines += [f"![{meta.title}]({key}.png)", ""]
     return lines
 

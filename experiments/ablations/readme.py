@@ -3,8 +3,8 @@
 import pandas as pd
 
 from experiments.ablations.results import folder_of
-from experiments.ablations.rows import CLAIMS
-from experiments.ablations.stats import BY_NAME, summary, verdict
+from experiments.ablations.rows import BY_NAME, CLAIMS
+from experiments.ablations.stats import summary, verdict
 from pokefast.errors import UserError
 
 __all__ = [
@@ -45,11 +45,11 @@ def readme_table(results):
 
 def readme_findings(results):
     """The report's findings that did not hold, and those left open, as Markdown."""
-    table = next(iter(_readme_data(results).values()))
+    data, table = next(iter(_readme_data(results).items()))
     found = [(claim, verdict(claim, table)) for claim in CLAIMS if not claim.ours]
     lines = []
     for outcome, intro in (
-        ("did not hold", "Findings of the report that did not hold here (seed7-even):"),
+        ("did not hold", f"Findings of the report that did not hold here ({data}):"),
         ("undecided", "Findings that are left open, as chance could make one of the steps:"),
     ):
         some = [f"- {c.text} Here: {v[1]}." for c, v in found if v and v[0] == outcome]

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-from sklearn.metrics import f1_score
 
-from experiments.ablations.rows import ROWS, TABLES
+from experiments.ablations.rows import BY_NAME
 from pokefast.errors import UserError
 from pokefast.files import atomic_path, read_csv
-from pokefast.score import score_submission
+from pokefast.metrics import scores
+from pokefast.score import match_submission
 
 __all__ = ["COLUMNS", "add_result", "data_name", "folder_of", "read_results", "record"]
 
@@ -48,18 +48,14 @@ def record(row, seed, out, solution, data, commit):
     """The line of results of a finished run below `out`; `solution` is a data frame or None."""
     (file,) = Path(out).glob("runs/*/metrics.json")
     metrics = json.loads(file.read_text(encoding="utf-8"))
-    task = TABLES[row.table].task
     hidden, by_class = None, {}
     if solution is not None:
-        submission = read_csv(Path(out) / "submissions" / f"task{task}_submit.csv")
-        hidden = score_submission(submission, solution)
-        if hidden is None:
+        file = Path(out) / "submissions" / f"task{row.task}_submit.csv"
+        matched = match_submission(read_csv(file), solution)
+        if matched is None:
             raise UserError(f"{out}: its submission does not fit the solution of {data}")
-        truth = solution[solution["split"].str.lower() == "test"].set_index("Id")["label"]
-        predicted = submission.set_index("Id").iloc[:, 0][truth.index]
-        labels = sorted(solution["label"].unique())
-        scores = f1_score(truth, predicted, labels=labels, average=None, zero_division=0)
-        by_class = dict(zip(labels, scores, strict=True))
+        found = scores(*matched)
+        hidden, by_class = found["f1_macro"], found["per_class_f1"]
     return {
         "row": row.name,
         "seed": seed,
@@ -83,24 +79,20 @@ def add_result(file, line):
     Lines of a folder whose labels have changed since, by the digest in `data`, go. Processes that
     write at the same time wait for each other.
     """
-    order = {r.name: i for i, r in enumerate(ROWS)}
+    order = {name: i for i, name in enumerate(BY_NAME)}
+    tasks = {name: row.task for name, row in BY_NAME.items()}
     with _locked(file):
         table = read_results(file)
         same = (table[KEY] == [line[k] for k in KEY]).all(axis=1)
         folder = line["data"].split(":")[0]
         remade = (folder_of(table) == folder) & (table["data"] != line["data"])
-        remade &= table["row"].map(_task) == _task(line["row"])
+        remade &= table["row"].map(tasks) == tasks.get(line["row"])
         new = pd.DataFrame([line], columns=COLUMNS)
         kept = [t for t in (table[~same & ~remade], new) if len(t)]
         table = pd.concat(kept).assign(order=lambda t: t["row"].map(order))
         table = table.sort_values(["order", "data", "seed"]).drop(columns="order")
         with atomic_path(file) as temp:
             table.to_csv(temp, index=False)
-
-
-def _task(name):
-    """The task of a row's name; None for a row that is no longer in the table."""
-    return next((TABLES[r.table].task for r in ROWS if r.name == name), None)
 
 
 @contextmanager

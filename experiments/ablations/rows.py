@@ -7,7 +7,19 @@ core of two that are busy; `tells` (1 to 3) weighs them where there is not time 
 
 from typing import NamedTuple
 
-__all__ = ["CLAIMS", "CLASS_F1", "REPORT_CLASS_F1", "ROWS", "TABLES", "Claim", "Row", "Table"]
+from pokefast.datasets.compose import TYPES
+
+__all__ = [
+    "BY_NAME",
+    "CLAIMS",
+    "CLASS_F1",
+    "REPORT_CLASS_F1",
+    "ROWS",
+    "TABLES",
+    "Claim",
+    "Row",
+    "Table",
+]
 
 
 class Row(NamedTuple):
@@ -20,6 +32,11 @@ class Row(NamedTuple):
     tells: int = 1
     report: float | None = None
     report_local: float | None = None
+
+    @property
+    def task(self):
+        """1, 2 or 3."""
+        return TABLES[self.table].task
 
 
 class Table(NamedTuple):
@@ -173,6 +190,8 @@ ROWS = [
     Row("t3-report", "letter3", f"--recipe report {LITE0}", 30, 2, 0.297, 0.490),
 ]
 
+BY_NAME = {row.name: row for row in ROWS}
+
 CLAIMS = [
     Claim("Cropping makes the MLP: 0.22 to 0.896.", ("t1-report-none", "t1-report")),
     Claim("More stages are better: 0.52, 0.90, 0.99.", ("t2-stages2", "t2-stages3", "t2-stages4")),
@@ -209,37 +228,12 @@ CLAIMS = [
 CLASS_F1 = ("imbalance",)  # tables that show F1 by class
 # the report's own, of its local test part
 REPORT_CLASS_F1 = {
-    "focal": dict(
-        Bug=0.0909,
-        Fighting=0.2857,
-        Fire=0.6087,
-        Grass=0.7500,
-        Ground=0.5000,
-        Normal=0.4815,
-        Poison=0.3636,
-        Rock=0.2353,
-        Water=0.5484,
-    ),
-    "weighted cross-entropy": dict(
-        Bug=0.2727,
-        Fighting=0.2222,
-        Fire=0.6667,
-        Grass=0.8387,
-        Ground=0.6667,
-        Normal=0.4667,
-        Poison=0.5000,
-        Rock=0.4545,
-        Water=0.6531,
-    ),
-    "sampler": dict(
-        Bug=0.4348,
-        Fighting=0.1818,
-        Fire=0.6087,
-        Grass=0.7333,
-        Ground=0.4286,
-        Normal=0.5538,
-        Poison=0.4444,
-        Rock=0.3750,
-        Water=0.6531,
-    ),
+    name: dict(zip(TYPES, values, strict=True))
+    for name, values in {
+        "focal": (0.0909, 0.2857, 0.6087, 0.7500, 0.5000, 0.4815, 0.3636, 0.2353, 0.5484),
+        "weighted cross-entropy": (
+            (0.2727, 0.2222, 0.6667, 0.8387, 0.6667, 0.4667, 0.5000, 0.4545, 0.6531)
+        ),
+        "sampler": (0.4348, 0.1818, 0.6087, 0.7333, 0.4286, 0.5538, 0.4444, 0.3750, 0.6531),
+    }.items()
 }

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from experiments.ablations.pages import write_tables
 from experiments.ablations.results import add_result, data_name, read_results, record
-from experiments.ablations.rows import ROWS, TABLES
+from experiments.ablations.rows import ROWS
 from pokefast.errors import UserError
 from pokefast.files import DATA, ROOT, RUNS, read_csv
 from pokefast.options import similar
@@ -32,7 +32,7 @@ def choose_rows(task=None, names=None, rows=ROWS):
 
     Raises UserError for a name that is neither.
     """
-    found = [r for r in rows if task is None or TABLES[r.table].task == task]
+    found = [r for r in rows if task is None or r.task == task]
     if not found:
         raise UserError(f"--task {task}: choose 1, 2 or 3")
     if not names:
@@ -55,11 +55,7 @@ def plan(rows, seeds, done, data, budget=None):
     keys = zip(done["row"], done["seed"], done["data"], done["options"], strict=True)
     finished = {(row, seed, name, options) for row, seed, name, options in keys}
     wanted = [(r, s) for s in range(seeds) for r in rows]
-    open_runs = [
-        (r, s)
-        for r, s in wanted
-        if (r.name, s, data[TABLES[r.table].task], r.options) not in finished
-    ]
+    open_runs = [(r, s) for r, s in wanted if (r.name, s, data[r.task], r.options) not in finished]
     if budget is None:
         return open_runs, []
     # sorted is stable: rows that tell alike keep the table's order; a second seed tells half
@@ -74,7 +70,7 @@ def plan(rows, seeds, done, data, budget=None):
 
 def command(row, seed, folder, out):
     """The command line of a run on the competition in `folder`, which writes below `out`."""
-    script = SCRIPTS[TABLES[row.table].task]
+    script = SCRIPTS[row.task]
     options = [*shlex.split(row.options), "--seed", str(seed), "--data", str(folder)]
     return [sys.executable, "-m", script, *options, "--out", str(out)]
 
@@ -103,7 +99,7 @@ class Progress:
 
 def run_all(runs, jobs, threads, results, folder, work):
     """Run `runs`, `jobs` at a time; returns the names of those that failed."""
-    names = {t: data_name(folder, t) for t in {TABLES[r.table].task for r, _ in runs}}
+    names = {t: data_name(folder, t) for t in {r.task for r, _ in runs}}
     solutions = {t: _solution(folder, t) for t in names}
     commit = _commit()
     waiting, running, failed = list(runs), [], []
@@ -123,8 +119,7 @@ def run_all(runs, jobs, threads, results, folder, work):
                     failed.append(f"{row.name} seed {seed}")
                     said = f"FAILED, see {out / 'log.txt'}: {_last_line(out / 'log.txt')}"
                 else:
-                    task = TABLES[row.table].task
-                    line = record(row, seed, out, solutions[task], names[task], commit)
+                    line = record(row, seed, out, solutions[row.task], names[row.task], commit)
                     add_result(results, line)
                     said = f"local {line['local']}, hidden {line['hidden']}, {seconds:.0f} s"
                 print(f"{row.name} seed {seed}: {said}  [{progress.text()}]", flush=True)
@@ -153,9 +148,10 @@ def main(
         if value < 1:
             raise UserError(f"--{name} {value}: it must be at least 1")
     chosen = choose_rows(task, rows)
-    folder = _data_folder(data, sorted({TABLES[r.table].task for r in chosen}))
+    tasks = {r.task for r in chosen}
+    folder = _data_folder(data, sorted(tasks))
     file = Path(results) / "ablations.csv"
-    names = {t: data_name(folder, t) for t in {TABLES[r.table].task for r in chosen}}
+    names = {t: data_name(folder, t) for t in tasks}
     budget = budget and budget * jobs
     runs, left_out = plan(chosen, seeds, read_results(file), names, budget)
     there = len(chosen) * seeds - len(runs) - len(left_out)
@@ -201,7 +197,6 @@ def _solution(folder, task):
 
 
 def _start(row, seed, threads, folder, work):
-    task = TABLES[row.table].task
     out = work / f"{Path(folder).name}-{row.name}-{seed}"
     if out.exists():
         shutil.rmtree(out)
@@ -209,7 +204,7 @@ def _start(row, seed, threads, folder, work):
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
     with open(out / "log.txt", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            command(row, seed, Path(folder) / f"task{task}", out),
+            command(row, seed, Path(folder) / f"task{row.task}", out),
             cwd=ROOT,
             env=env,
             stdout=log,

@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 
 from experiments.ablations.results import folder_of
-from experiments.ablations.rows import ROWS, TABLES
+from experiments.ablations.rows import BY_NAME
 
-__all__ = ["BY_NAME", "difference", "main_data", "scatter", "shows", "summary", "verdict"]
+__all__ = ["difference", "main_data", "scatter", "shows", "summary", "verdict"]
 
-BY_NAME = {row.name: row for row in ROWS}
 FLATTERS = 0.1  # macro-F1: a local score that lies further above the hidden one is remarked on
 MIN_SD = 0.01  # macro-F1 between seeds: two that happen to agree do not show that all do
 
@@ -34,7 +33,7 @@ def scatter(table, task, column="hidden"):
     """Standard deviation of `column` between the seeds of a row, pooled over those rows of `task`
     that ran more than once; at least `MIN_SD`.
     """
-    rows = table[[TABLES[BY_NAME[n].table].task == task for n in table.index]]
+    rows = table[[BY_NAME[n].task == task for n in table.index]]
     rows = rows[rows["runs"] > 1]
     if rows.empty:
         return MIN_SD
@@ -46,7 +45,7 @@ def scatter(table, task, column="hidden"):
 def difference(table, name, other, column="hidden"):
     """(mean of `name` - mean of `other`, twice its standard error by what the seeds scatter)."""
     a, b = table.loc[name], table.loc[other]
-    sd = scatter(table, TABLES[BY_NAME[name].table].task, column)
+    sd = scatter(table, BY_NAME[name].task, column)
     return a[column] - b[column], 2 * sd * np.sqrt(1 / a["runs"] + 1 / b["runs"])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from pokefast.datasets.backgrounds import make_background, sample_photographs
+from pokefast.datasets.compose import TYPES
 from pokefast.datasets.creatures import make_creatures
 from pokefast.datasets.drawing import draw_art
 
@@ -21,7 +22,6 @@ __all__ = ["BACKGROUND", "composite", "draw_background", "draw_figure", "draw_po
 
 FIGURE = 256  # side of a drawn figure in pixels; pasted at 25-85% of the picture
 BACKGROUND = 240  # side of a drawn background in pixels, cropped to the net's input
-TYPES = ("Bug", "Fighting", "Fire", "Grass", "Ground", "Normal", "Poison", "Rock", "Water")
 
 
 def _colour(rng, dull=0.3):
