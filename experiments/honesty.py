@@ -2,7 +2,7 @@
 
 For each folder of a rebuilt competition (task3/, solution/): frozen EfficientNet-Lite 0 features of
 the whole pictures, a linear head, folds. The estimate is macro-F1 out of fold, with the pictures
-split by the creatures that `pokefast.groups` finds and, for comparison, by image; the hidden score
+split by the creatures that `pokefast.crops` finds and, for comparison, by image; the hidden score
 is that of the folds' averaged probabilities on the hidden test. Nothing is chosen by either. A
 rebuild takes about a minute on one CPU core, most of it for features, which are kept.
 """
@@ -20,16 +20,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pokefast.backbones import arch_stats, read_weights
-from pokefast.competition import read_competition
+from pokefast.crops.groups import add_groups
+from pokefast.data.competition import read_competition
+from pokefast.data.splits import FoldSplitter
 from pokefast.errors import UserError
 from pokefast.files import ROOT, atomic_path, read_csv
-from pokefast.groups import add_groups
 from pokefast.images import PILImageRGB
-from pokefast.metrics import macro_f1
+from pokefast.models.backbones import arch_stats, read_weights
 from pokefast.options import run_cli
-from pokefast.score import score_submission
-from pokefast.splits import FoldSplitter
+from pokefast.scoring.metrics import macro_f1
+from pokefast.scoring.score import score_submission
 
 __all__ = ["features", "folded", "honesty", "main"]
 

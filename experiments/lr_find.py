@@ -10,10 +10,10 @@ from pathlib import Path
 from fastai.callback.schedule import minimum, steep, valley
 from matplotlib.figure import Figure
 
-from pokefast import plots
 from pokefast.errors import UserError
 from pokefast.files import RUNS
 from pokefast.options import choice, resolve, run_cli
+from pokefast.report import plots
 
 __all__ = ["main"]
 

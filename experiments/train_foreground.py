@@ -1,5 +1,5 @@
-"""Train the foreground finder of `pokefast.foreground` on drawn composites and save its weights
-beside it.
+"""Train the foreground finder of `pokefast.crops` on drawn composites and save its weights beside
+it.
 
     python -m experiments.train_foreground --steps 3000
 """
@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from pokefast.crops.foreground import INPUT, WEIGHTS, CreatureNet
 from pokefast.datasets.backgrounds import sample_photographs
 from pokefast.datasets.figures import composite, draw_background, draw_figure, draw_pool
-from pokefast.foreground import INPUT, WEIGHTS, CreatureNet
 
 __all__ = ["fold", "train"]
 

@@ -20,17 +20,17 @@ from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
 from fastcore.foundation import L
 
-from pokefast.augment import NormalizeInPlace, augmentations
-from pokefast.callbacks import AverageWeightsCallback, WeightedSamplingCallback
-from pokefast.crop import crop_transform
+from pokefast.crops.transforms import crop_transform
+from pokefast.data.augment import NormalizeInPlace, augmentations
+from pokefast.data.loader import MemoryDL
+from pokefast.data.splits import AllSplitter, StratifiedSplitter
 from pokefast.images import PILImageRGBA
-from pokefast.loader import MemoryDL
-from pokefast.models import cnn
+from pokefast.models.networks import cnn
 from pokefast.options import changed, check, choice, leave_out, resolve, run_cli
-from pokefast.run import Run, open_competition
-from pokefast.splits import AllSplitter, StratifiedSplitter
-from pokefast.stopping import PlateauStopCallback
-from pokefast.train import make_learner
+from pokefast.task import Run, open_competition
+from pokefast.training.callbacks import AverageWeightsCallback, WeightedSamplingCallback
+from pokefast.training.learner import make_learner
+from pokefast.training.stopping import PlateauStopCallback
 
 TASK = "task2"
 SIZE = 64  # pixels, side of the square that the model gets

@@ -9,7 +9,7 @@ On a fresh machine each of these does all the set-up:
     make task3 ARGS="--classifier network"                 # fine-tune instead
     make task3 DATA=data/real/task3                        # a folder in Kaggle's layout
 
-The fast recipe classifies in closed form (`pokefast.palette`), in ten folds, unless an option is
+The fast recipe classifies in closed form (`pokefast.models`), in ten folds, unless an option is
 given that only a network that trains has: epochs, lr, train-from and the like.
 """
 
@@ -28,8 +28,14 @@ from fastai.vision.data import ImageBlock
 from fastai.vision.learner import vision_learner
 from fastcore.foundation import L
 
-from pokefast.augment import NormalizeInPlace, augmentations
-from pokefast.backbones import (
+from pokefast.crops.foreground import CreatureCrop
+from pokefast.crops.groups import add_groups
+from pokefast.data.augment import NormalizeInPlace, augmentations
+from pokefast.data.loader import MemoryDL
+from pokefast.data.splits import AllSplitter, FoldSplitter, GroupSplitter
+from pokefast.errors import UserError
+from pokefast.images import PILImageRGB, PILImageRGBA
+from pokefast.models.backbones import (
     GROUPS,
     arch_stats,
     build_head,
@@ -40,23 +46,17 @@ from pokefast.backbones import (
     load_weights,
     transfer_head,
 )
-from pokefast.callbacks import (
+from pokefast.models.colours import CutOut, load_stage_weights, palette_net
+from pokefast.models.losses import imbalance_loss
+from pokefast.options import changed, check, choice, leave_out, resolve, run_cli
+from pokefast.task import Run, open_competition
+from pokefast.training.callbacks import (
     AverageWeightsCallback,
     GradualUnfreezeCallback,
     WeightedSamplingCallback,
 )
-from pokefast.errors import UserError
-from pokefast.foreground import CreatureCrop
-from pokefast.groups import add_groups
-from pokefast.images import PILImageRGB, PILImageRGBA
-from pokefast.loader import MemoryDL
-from pokefast.losses import imbalance_loss
-from pokefast.options import changed, check, choice, leave_out, resolve, run_cli
-from pokefast.palette import CutOut, load_stage_weights, palette_net
-from pokefast.run import Run, open_competition
-from pokefast.splits import AllSplitter, FoldSplitter, GroupSplitter
-from pokefast.stopping import PatienceStopCallback
-from pokefast.train import make_learner
+from pokefast.training.learner import make_learner
+from pokefast.training.stopping import PatienceStopCallback
 
 TASK = "task3"
 

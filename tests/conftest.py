@@ -7,7 +7,7 @@ import pytest
 
 os.environ["WANDB_MODE"] = "disabled"  # no test logs anywhere unless it asks
 
-from pokefast.synth import small_competition
+from pokefast.datasets.drawn import small_competition
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,6 @@ def task1(small, tmp_path):
 @pytest.fixture
 def sandbox(tmp_path, monkeypatch):
     """Send runs and submissions to a temporary folder."""
-    monkeypatch.setattr("pokefast.run.RUNS", tmp_path / "runs")
-    monkeypatch.setattr("pokefast.run.SUBMISSIONS", tmp_path / "submissions")
+    monkeypatch.setattr("pokefast.task.RUNS", tmp_path / "runs")
+    monkeypatch.setattr("pokefast.task.SUBMISSIONS", tmp_path / "submissions")
     return tmp_path

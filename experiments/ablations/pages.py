@@ -12,7 +12,7 @@ from experiments.ablations.results import folder_of
 from experiments.ablations.rows import BY_NAME, CLAIMS, CLASS_F1, REPORT_CLASS_F1, ROWS, TABLES
 from experiments.ablations.stats import main_data, shows, summary, verdict
 from pokefast.files import ROOT, atomic_path
-from pokefast.plots import ACCENT, GREY, SECOND, save
+from pokefast.report.plots import ACCENT, GREY, SECOND, save
 
 __all__ = ["ablations_page", "figure", "write_tables"]
 

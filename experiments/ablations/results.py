@@ -11,8 +11,8 @@ import pandas as pd
 from experiments.ablations.rows import BY_NAME
 from pokefast.errors import UserError
 from pokefast.files import atomic_path, read_csv
-from pokefast.metrics import scores
-from pokefast.score import match_submission
+from pokefast.scoring.metrics import scores
+from pokefast.scoring.score import match_submission
 
 __all__ = ["COLUMNS", "add_result", "data_name", "folder_of", "read_results", "record"]
 

@@ -181,7 +181,7 @@ def _data_folder(data, tasks):
         return Path(data)
     if (DATA / "real").is_dir():
         return DATA / "real"
-    from pokefast.synth import ensure  # drawing is not needed for other data
+    from pokefast.datasets.drawn import ensure  # drawing is not needed for other data
 
     for task in tasks:
         ensure(task)

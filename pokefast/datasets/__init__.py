@@ -1,1 +1,4 @@
-"""Drawing, composing and fetching what the embedded and the real competitions are made of."""
+"""The data that the project makes, drawn or from public sprites: asked for one thing, a folder.
+
+Imports errors, files, images and options alone.
+"""

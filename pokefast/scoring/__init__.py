@@ -1,0 +1,3 @@
+"""How good predictions are: metrics, the interval, the submission and its score.
+
+Imports errors, files, images and options alone."""

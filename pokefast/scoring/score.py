@@ -1,0 +1,69 @@
+"""Hidden-test macro-F1 of every submission whose ids are known: `python -m pokefast.scoring.score
+[--solution FILE]`.
+"""
+
+from pathlib import Path
+
+from pokefast.errors import UserError
+from pokefast.files import DATA, SUBMISSIONS, read_csv
+from pokefast.options import run_cli
+from pokefast.scoring.metrics import macro_f1
+
+__all__ = ["match_submission", "score_submission", "main"]
+
+
+def match_submission(submission, solution):
+    """(true labels, predicted labels, all labels) of the hidden test, for `metrics`.
+
+    From a data frame (id, label) and one with columns Id, label, split; None where the ids differ.
+    """
+    truth = solution[solution["split"].str.lower() == "test"].set_index("Id")["label"]
+    if submission.shape[1] != 2:
+        return None
+    predicted = submission.set_index(submission.columns[0]).iloc[:, 0]
+    if not predicted.index.is_unique or set(predicted.index) != set(truth.index):
+        return None
+    # the labels of the whole solution: a class that the test part lacks counts all the same
+    return truth, predicted[truth.index], sorted(solution["label"].unique())
+
+
+def score_submission(submission, solution):
+    """Macro-F1 of a submission, both as for `match_submission`; None where the ids differ."""
+    matched = match_submission(submission, solution)
+    return None if matched is None else macro_f1(*matched)
+
+
+def main(
+    solution: str = None,  # hidden labels (Id,label,split); all of data/**/solution/ otherwise
+    submissions: Path = SUBMISSIONS,  # folder of submission files
+):
+    """Print the hidden-test macro-F1 of every file in submissions/ whose ids a solution holds."""
+    files = [Path(solution)] if solution else sorted(DATA.glob("**/solution/*.csv"))
+    solutions = {}
+    for file in files:
+        table = read_csv(file)
+        missing = {"Id", "label", "split"} - set(table.columns)
+        if missing:
+            raise UserError(
+                f"{file}: no column {', '.join(sorted(missing))}; it needs Id, label, split"
+            )
+        solutions[file] = table
+    found = sorted(submissions.glob("*.csv"))
+    if not found:
+        raise UserError(f"{submissions}: no submission in it; make task1 writes one")
+    print(f"{'macro-F1':>8}  submission  (hidden labels)")
+    for file in found:
+        table = read_csv(file)
+        scored = ((score_submission(table, truth), name) for name, truth in solutions.items())
+        # task 1 and task 2 share one solution: the first that fits is enough
+        value, name = next(((v, n) for v, n in scored if v is not None), (None, None))
+        text = (
+            f"{value:8.4f}  {file.name}  ({name})"
+            if name
+            else f"{'-':>8}  {file.name}  (no solution fits)"
+        )
+        print(text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_cli(main))

@@ -1,0 +1,127 @@
+"""From a model and loaders to a fitted Learner."""
+
+from functools import partial
+
+import fastai.callback.schedule  # noqa: F401  gives Learner its fit_one_cycle and lr_find
+import torch
+from fastai.callback.progress import ProgressCallback
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
+from fastai.optimizer import OptimWrapper
+from fastcore.imports import IN_NOTEBOOK
+
+from pokefast.errors import UserError
+from pokefast.scoring.metrics import learner_metrics
+from pokefast.training.callbacks import (
+    FlipTTACallback,
+    LineLoggerCallback,
+    NoValidationCallback,
+    PlainTensorCallback,
+    StepLRCallback,
+    is_terminal,
+)
+from pokefast.training.precision import PrecisionCallback, choose_dtype
+
+__all__ = ["make_learner", "decay_split", "fit", "inputs", "predict", "solve"]
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, cbs=()):
+    """A Learner with the precision, optimizer, metrics and output that options `o` ask for.
+
+    `o` has optimizer, lr, wd, precision and, for the default cross-entropy, label_smoothing.
+    `create` is Learner or another function of its arguments, as fastai's `vision_learner`.
+    """
+    if len(dls.train) == 0:
+        raise UserError(
+            f"--bs {o.bs}: the training part has {dls.train.n} pictures, fewer than one batch"
+        )
+    learn = create(
+        dls,
+        model,
+        loss_func=loss_func or CrossEntropyLossFlat(label_smoothing=o.label_smoothing),
+        # fastai's own Adam takes 1.6 times as long as torch's, and 7 times as long as the fused one
+        opt_func=partial(OptimWrapper, opt=OPTIMIZERS[o.optimizer], fused=True),
+        splitter=splitter or decay_split,
+        lr=o.lr,
+        wd=o.wd if splitter else [o.wd, 0.0],
+        metrics=learner_metrics(len(dls.vocab)),
+        cbs=[PlainTensorCallback(), PrecisionCallback(choose_dtype(o.precision, dls.device)), *cbs],
+    )
+    if not (is_terminal() or IN_NOTEBOOK):
+        learn.remove_cb(ProgressCallback)
+        learn.add_cb(LineLoggerCallback())
+    return learn
+
+
+def decay_split(model):
+    """Two parameter groups: weights of rank 2 and more, which decay, and biases and norms, which do
+    not.
+
+    `OptimWrapper` has no `wd_bn_bias`: it decays whatever its group says.
+    """
+    params = [p for p in model.parameters() if p.requires_grad]
+    return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
+
+
+def fit(learn, o, lr=None, validate=True, cbs=()):
+    """Train by `o.schedule` (one-cycle, step, constant) for `o.epochs`; returns the epochs run.
+
+    `lr` is a slice or one rate a layer group, where `o.lr` alone does not say it.
+    """
+    lr = o.lr if lr is None else lr
+    cbs = list(cbs) if validate else [*cbs, NoValidationCallback()]
+    if o.epochs == 0:
+        return 0
+    if o.schedule == "closed-form":
+        return solve(learn)
+    if o.schedule == "one-cycle":
+        learn.fit_one_cycle(o.epochs, lr, div=o.div, pct_start=o.pct_start, cbs=cbs)
+    elif o.schedule == "step":
+        learn.fit(o.epochs, lr, cbs=[StepLRCallback(o.step_size, o.gamma), *cbs])
+    else:
+        learn.fit(o.epochs, lr, cbs=cbs)
+    return learn.epoch + 1
+
+
+def solve(learn):
+    """Fit a model that has `solve`, which takes all training batches at once; then validate."""
+    batches = inputs(learn, learn.dls.train).new(shuffle=False, drop_last=False)
+    learn.model.solve(tuple(t.as_subclass(torch.Tensor) for t in batch) for batch in batches)
+    with learn.no_bar():
+        record = list(learn.validate(dl=inputs(learn, learn.dls.valid)))
+    learn.recorder.values = [[float("nan"), *record]]
+    print(
+        f"solved in closed form  valid_loss {record[0]:.4f}  f1_score {record[2]:.4f}", flush=True
+    )
+    return 1
+
+
+def inputs(learn, dl):
+    """What the model of `learn` is fed for the pictures of `dl`: themselves or, where it has
+    `describe` and takes that function's vectors too, a loader of these.
+
+    Models with the same frozen part, as those of folds, describe a picture once for all of them.
+    """
+    model = learn.model
+    if not hasattr(model, "describe"):
+        return dl
+    device, dtype = dl.device, learn.precision.dtype
+    model.to(device).eval()
+
+    @torch.no_grad()
+    def describe(x):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return model.describe(x.as_subclass(torch.Tensor))
+
+    return dl.described(describe, key=(model.frozen_digest(), device, dtype))
+
+
+def predict(learn, dl, flip=False):
+    """Probabilities [n, classes] for the pictures of `dl`, in its order; with `flip`, averaged over
+    mirror images.
+    """
+    dl = dl if flip else inputs(learn, dl)
+    with learn.no_bar():
+        return learn.get_preds(dl=dl, cbs=[FlipTTACallback()] if flip else None)[0]

@@ -1,0 +1,149 @@
+"""Pictures of one drawn creature end in one group, of two in two, also where the two are relatives
+of one palette; bad tables are refused.
+"""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from pokefast.crops.alignment import aligned_similarity, centred_cutout
+from pokefast.crops.groups import (
+    ALIKE,
+    colour_histograms,
+    creature_groups,
+    group_similarity,
+    read_groups,
+)
+from pokefast.errors import UserError
+
+COLOURS = [("red", "gold"), ("blue", "white"), ("green", "pink"), ("orange", "navy")]
+
+
+def picture(rng, kind, relative=False):
+    "Creature `kind`, or its relative, at a random scale, place and flip on noise."
+    a, b = COLOURS[kind]
+    art = Image.new("RGBA", (200, 200))
+    draw = ImageDraw.Draw(art)
+    if relative:
+        draw.ellipse((60, 95, 140, 195), fill=a, outline="black", width=4)
+        draw.ellipse((10, 5, 190, 105), fill=a, outline="black", width=4)
+        draw.rectangle((70, 120, 130, 170), fill=b, outline="black", width=4)
+        draw.polygon([(15, 30), (60, 60), (15, 90)], fill=b, outline="black", width=4)
+        draw.ellipse((90, 40, 102, 52), fill="black")
+    else:
+        draw.ellipse((30, 60, 150, 190), fill=a, outline="black", width=4)
+        draw.ellipse((90, 10, 180, 90), fill=b, outline="black", width=4)
+        draw.ellipse((130, 40, 142, 52), fill="black")
+        draw.polygon([(40, 120), (5, 60), (70, 90)], fill=b, outline="black", width=4)
+    side = int(rng.integers(110, 200))
+    art = art.resize((side, side), Image.Resampling.LANCZOS)
+    if rng.random() < 0.5:
+        art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    noise = rng.integers(60, 190, (20, 20, 3)).astype(np.uint8)
+    im = Image.fromarray(noise).resize((320, 320), Image.Resampling.BICUBIC).convert("RGBA")
+    im.alpha_composite(art, tuple(int(v) for v in rng.integers(0, 320 - side, 2)))
+    return im.convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    "4 creatures with 1, 2, 3 and 6 pictures, shuffled, and their histograms."
+    rng = np.random.default_rng(3)
+    truth = rng.permutation(np.repeat(np.arange(4), (1, 2, 3, 6)))
+    images = [picture(rng, kind) for kind in truth]
+    return images, truth, colour_histograms(images)
+
+
+def test_groups_are_the_creatures_however_many_pictures_each_has(pictures):
+    images, truth, histograms = pictures
+    groups = creature_groups(images, ["one class"] * len(images), histograms=histograms)
+    assert np.array_equal(groups[:, None] == groups, truth[:, None] == truth)
+
+
+def test_groups_never_cross_classes_and_do_not_depend_on_order(pictures):
+    images, truth, histograms = pictures
+    labels = np.where(np.arange(len(truth)) % 2, "a", "b")
+    groups = creature_groups(images, labels, histograms=histograms)
+    assert all(len(set(labels[groups == g])) == 1 for g in set(groups))
+    back = creature_groups(images[::-1], labels[::-1], histograms=histograms[::-1])[::-1]
+    assert np.array_equal(groups[:, None] == groups, back[:, None] == back)
+
+
+def test_a_relative_of_the_same_palette_is_another_creature():
+    rng = np.random.default_rng(5)
+    truth = np.repeat(np.arange(4), 3)
+    images = [picture(rng, kind % 2, relative=kind > 1) for kind in truth]
+    groups = creature_groups(images, ["one class"] * len(images))
+    assert np.array_equal(groups[:, None] == groups, truth[:, None] == truth)
+    alike = group_similarity(colour_histograms(images))
+    relatives = abs(truth[:, None] - truth) == 2
+    assert alike[relatives].mean() > ALIKE  # the colours alone would join them
+
+
+def test_alignment_finds_flip_and_scale_but_not_another_shape():
+    yy, xx = np.mgrid[:160, :160] / 80 - 1
+    cutouts = []
+    for size, side, turned in ((0.6, 1, 0), (0.35, -1, 0), (0.45, 1, 1)):
+        y, x = (xx / size, yy / size) if turned else (yy / size, side * xx / size)
+        mask = (x**2 + (2 * y) ** 2 < 1) | ((x - 0.7) ** 2 + (y + 0.3) ** 2 < 0.1)
+        rgb = np.where((x > 0.1)[..., None], [200, 30, 30], [240, 220, 60]).astype(np.uint8)
+        cutouts.append(centred_cutout(rgb, mask.astype(np.float32), mask))
+    fit = aligned_similarity(np.stack(cutouts))
+    assert np.array_equal(fit, fit.T) and np.allclose(np.diag(fit), 1)
+    assert fit[0, 1] > 0.9
+    assert max(fit[0, 2], fit[1, 2]) < 0.7
+
+
+def test_no_pictures_have_no_groups():
+    assert creature_groups([], []).tolist() == []
+
+
+def test_pictures_without_a_creature_are_grouped_by_colour():
+    flat = [Image.new("RGB", (320, 320), c) for c in ("red", "blue", "red", "blue")]
+    assert creature_groups(flat, ["one class"] * 4).tolist() == [0, 1, 0, 1]
+
+
+def test_histograms_from_files_equal_those_from_images(pictures, tmp_path):
+    images, _, histograms = pictures
+    images[0].save(tmp_path / "a.png")
+    assert np.allclose(colour_histograms([tmp_path / "a.png"])[0], histograms[0], atol=1e-5)
+    assert np.allclose((histograms**2).sum(1), 1, atol=1e-4)
+
+
+def test_wrong_pictures_and_options_are_named(pictures, tmp_path):
+    (tmp_path / "x.png").write_text("no picture")
+    with pytest.raises(UserError, match="x.png"):
+        colour_histograms([tmp_path / "x.png"])
+    with pytest.raises(UserError, match="2 labels"):
+        creature_groups(pictures[0], ["a", "b"])
+    with pytest.raises(UserError, match="alike=1"):
+        creature_groups(pictures[0][:2], ["a", "b"], alike=1)
+
+
+def test_read_groups_follows_the_order_of_the_ids(tmp_path):
+    file = tmp_path / "groups.csv"
+    file.write_text("Id,group\n03,x\n1,y\n2,x\n")
+    assert read_groups(file, ["1", "2", "03"]).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Id,group\n1,x\n", "Id 2 is missing"),
+        ("Id,group\n1,x\n2,x\n9,x\n", "Id 9 is no training picture"),
+        ("Id,group\n1,x\n2,x\n2,y\n", "Id 2 appears more than once"),
+        ("Id,group\n1,x\n2,\n", "Id 2 has no group"),
+        ("Id,species\n1,x\n2,x\n", "no column group"),
+        ("", "cannot be read"),
+    ],
+)
+def test_read_groups_names_the_file_and_the_row(tmp_path, text, said):
+    file = tmp_path / "groups.csv"
+    file.write_text(text)
+    with pytest.raises(UserError, match=f"groups.csv.*{said}"):
+        read_groups(file, ["1", "2"])
+
+
+def test_read_groups_names_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="none.csv"):
+        read_groups(tmp_path / "none.csv", ["1"])

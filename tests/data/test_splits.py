@@ -1,0 +1,80 @@
+"""Splits are disjoint, complete, stratified and the same for the same seed."""
+
+import pandas as pd
+import pytest
+
+from pokefast.data.splits import AllSplitter, FoldSplitter, GroupSplitter, StratifiedSplitter
+from pokefast.errors import UserError
+
+DF = pd.DataFrame({"label": ["a"] * 60 + ["b"] * 100 + ["c"] * 40})
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_parts_are_disjoint_complete_and_in_proportion(seed):
+    parts = StratifiedSplitter(0.15, 0.15, seed)(DF)
+    assert sorted(i for part in parts for i in part) == list(range(200))
+    assert [len(p) for p in parts] == [140, 30, 30]
+    for part in parts[1:]:
+        assert DF["label"][part].value_counts().to_dict() == {"b": 15, "a": 9, "c": 6}
+
+
+def test_the_seed_alone_decides():
+    assert StratifiedSplitter(seed=3)(DF) == StratifiedSplitter(seed=3)(DF)
+    assert StratifiedSplitter(seed=3)(DF) != StratifiedSplitter(seed=4)(DF)
+
+
+def test_a_class_too_small_for_three_parts_is_named():
+    df = pd.concat([DF, pd.DataFrame({"label": ["rare"] * 2})])
+    with pytest.raises(UserError, match=r"rare \(2\)"):
+        StratifiedSplitter()(df)
+
+
+def test_a_part_too_small_for_all_classes_is_named():
+    with pytest.raises(UserError, match="--valid 0.01"):
+        StratifiedSplitter(valid=0.01)(DF)
+
+
+@pytest.mark.parametrize("valid, test", [(0, 0.1), (0.5, 0.5), (-1, 0.1), (0.1, 1)])
+def test_fractions_outside_the_limits_are_refused(valid, test):
+    with pytest.raises(UserError, match="--valid"):
+        StratifiedSplitter(valid, test)
+
+
+# 20, 30 and 10 creatures of three classes with one to five pictures each
+SIZES = [(label, 1 + i % 5) for label, n in (("a", 20), ("b", 30), ("c", 10)) for i in range(n)]
+GROUPED = pd.DataFrame(
+    [(label, g) for g, (label, n) in enumerate(SIZES) for _ in range(n)], columns=["label", "group"]
+)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_creatures_stay_together_and_classes_in_proportion(seed):
+    parts = GroupSplitter(0.1, 0.1, seed)(GROUPED)
+    assert sorted(i for part in parts for i in part) == list(range(len(GROUPED)))
+    groups = [set(GROUPED["group"][part]) for part in parts]
+    assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+    for part in parts[1:]:
+        assert 0.06 < len(part) / len(GROUPED) < 0.14
+        assert set(GROUPED["label"][part]) == {"a", "b", "c"}
+    assert GroupSplitter(seed=seed)(GROUPED) == GroupSplitter(seed=seed)(GROUPED)
+
+
+def test_folds_hold_every_picture_once_and_share_no_creature():
+    folds = [FoldSplitter(i, 5, seed=1)(GROUPED) for i in range(5)]
+    assert sorted(i for _, _, test in folds for i in test) == list(range(len(GROUPED)))
+    for train, valid, test in folds:
+        assert valid == test
+        assert not set(GROUPED["group"][train]) & set(GROUPED["group"][test])
+        assert len(train) + len(test) == len(GROUPED)
+
+
+def test_a_class_with_too_few_creatures_is_named():
+    df = pd.concat([GROUPED, pd.DataFrame({"label": "rare", "group": [900, 900, 901]})])
+    with pytest.raises(UserError, match=r"rare \(2\)"):
+        GroupSplitter()(df)
+    with pytest.raises(UserError, match="--folds"):
+        FoldSplitter(0, 5)(df)
+
+
+def test_all_splitter_trains_on_everything():
+    assert AllSplitter()(DF)[0] == list(range(200))

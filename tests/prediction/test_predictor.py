@@ -1,0 +1,249 @@
+"""A saved model predicts what the training process did, and says what is wrong with its input."""
+
+import csv
+import importlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fasttransform import Transform
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from pokefast.errors import UserError
+from pokefast.models.networks import architecture, build, cnn, mlp
+from pokefast.options import run_cli
+from pokefast.prediction.pipeline import describe_pipeline, make_loader
+from pokefast.prediction.predictor import (
+    WEIGHTS,
+    describe_model,
+    find_pictures,
+    load_predictor,
+    main,
+    save_model,
+)
+from pokefast.training.learner import predict
+
+CASES = {
+    "mlp": ("task1_mlp", dict(crop="outline")),
+    "mlp-grey": ("task1_mlp", dict(crop="threshold", grey=True, layer1_size=32)),
+    "cnn": ("task2_cnn", dict()),
+    "cnn-report": ("task2_cnn", dict(head="report", stages=3, crop="outline")),
+    "cnn-fp32": ("task2_cnn", dict(precision="fp32")),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(small, tmp_path_factory):
+    """By case: a run's folder, the Learner, the test pictures, and their loader there."""
+    made = {}
+
+    def get(case):
+        if case not in made:
+            name, given = CASES[case]
+            task = importlib.import_module(f"tasks.{name}")
+            dls = task.get_dls(small / "task1", bs=16, **given)
+            learn = task.get_learner(dls, bs=16, **given)
+            with learn.no_logging(), learn.no_bar():
+                learn.fit(1)
+            folder = tmp_path_factory.mktemp(case)
+            options = SimpleNamespace(precision=given.get("precision", "auto"), tta=True)
+            save_model(folder, learn, options)
+            files = sorted((small / "task1" / "Test").glob("*.png"))
+            dl = learn.dls.test_dl(pd.DataFrame({"path": files}))
+            made[case] = folder, learn, files, dl
+        return made[case]
+
+    return get
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_batches_give_the_same_numbers(trained, case):
+    folder, learn, files, dl = trained(case)
+    here = predict(learn, dl, True)
+    assert torch.equal(load_predictor(folder).probabilities(files), here)
+
+
+def test_other_batches_give_the_same_labels(trained):
+    folder, learn, files, dl = trained("cnn-fp32")
+    here = predict(learn, dl, True)
+    there = load_predictor(folder).probabilities(files[::-1], bs=5).flip(0)
+    assert torch.equal(there.argmax(1), here.argmax(1))
+    assert (there - here).abs().max() < 1e-5
+
+
+def test_a_path_a_picture_and_an_array_are_the_same(trained):
+    folder, _, files, _ = trained("cnn-fp32")
+    predictor = load_predictor(folder)
+    one = predictor(files[0])
+    assert one.label == max(one.probabilities, key=one.probabilities.get)
+    assert one.probability == one.probabilities[one.label]
+    assert sum(one.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    image = Image.open(files[0])
+    for other in predictor([image, str(files[0]), np.asarray(image)]):
+        assert other.probabilities == pytest.approx(one.probabilities, abs=1e-5)
+    assert predictor([]) == []
+
+
+def test_without_flips_where_training_had_none(trained, tmp_path):
+    folder, learn, files, dl = trained("cnn-fp32")
+    save_model(tmp_path, learn, SimpleNamespace(precision="fp32", tta=False))
+    found = load_predictor(tmp_path).probabilities(files)
+    assert torch.equal(found, predict(learn, dl, False))
+    assert not torch.equal(found, load_predictor(folder).probabilities(files))
+
+
+def test_folds_are_averaged(trained, tmp_path):
+    first, _, files, _ = trained("cnn-fp32")
+    shutil.copytree(first, tmp_path / "fold1")
+    second = shutil.copytree(first, tmp_path / "fold2")
+    state = load_file(second / WEIGHTS)
+    save_file({k: v * 1.1 if v.ndim > 1 else v for k, v in state.items()}, second / WEIGHTS)
+    both = [load_predictor(tmp_path / f"fold{i}").probabilities(files) for i in (1, 2)]
+    assert torch.equal(load_predictor(tmp_path).probabilities(files), sum(both) / 2)
+    assert not torch.equal(*both)
+    damage(second / "model.json", lambda d: d.update(tta=False))
+    with pytest.raises(UserError, match="folds differ"):
+        load_predictor(tmp_path)
+
+
+def test_augmentation_is_no_part_of_the_description(small):
+    task = importlib.import_module("tasks.task2_cnn")
+    dls = task.get_dls(small / "task1", bs=16)
+    from_train, from_valid = describe_pipeline(dls.train), describe_pipeline(dls.valid)
+    assert from_train == from_valid
+    names = [t["name"] for t in from_train["item_tfms"] + from_train["batch_tfms"]]
+    assert names == ["Resize", "ToTensor", "IntToFloatTensor", "NormalizeInPlace"]
+    dl = make_loader(json.loads(json.dumps(from_train)), list(dls.valid.items["path"]))
+    assert torch.equal(dl.one_batch()[0], dls.valid.one_batch()[0])
+
+
+def test_what_cannot_be_made_again_is_refused_before_training(small):
+    task = importlib.import_module("tasks.task2_cnn")
+    dls = task.get_dls(small / "task1", bs=16)
+    learn = task.get_learner(dls, bs=16)
+    options = SimpleNamespace(precision="auto", tta=False)
+    del learn.model.architecture
+    with pytest.raises(UserError, match="Sequential cannot be saved"):
+        describe_model(learn, options)
+    dls.train.after_batch.add([type("Unknown", (Transform,), {})()])
+    with pytest.raises(UserError, match="transform Unknown cannot be saved"):
+        describe_pipeline(dls.train)
+
+
+def test_models_are_built_again_from_their_description():
+    for model in (mlp(12, 3, (8, 4)), cnn(3, 5, stages=2, head="report", size=32)):
+        description = json.loads(json.dumps(model.architecture))
+        again = build(**description)
+        assert str(again) == str(model)
+        again.load_state_dict(model.state_dict())
+    with pytest.raises(UserError, match="unknown architecture 'os.system'"):
+        build("os.system", {})
+    with pytest.raises(UserError, match="mlp cannot be built"):
+        build("mlp", {"n": 3})
+    assert architecture(lambda n: torch.nn.Linear(n, n))(3).architecture["arguments"] == {"n": 3}
+
+
+def damage(file, how):
+    if how == "missing":
+        file.unlink()
+    elif how == "half":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    else:
+        value = json.loads(file.read_text())
+        how(value)
+        file.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "name, how, says",
+    [
+        ("model.json", "missing", "there is no such file; give a finished run's folder"),
+        ("model.safetensors", "missing", "there is no such file; give a finished run's folder"),
+        ("model.json", "half", "damaged"),
+        ("model.safetensors", "half", "damaged or of another model"),
+        ("model.json", lambda d: d.pop("vocab"), "damaged (KeyError: 'vocab')"),
+        ("model.json", lambda d: d.update(format=99), "format 99"),
+        ("model.json", lambda d: d.update(pipeline=[]), "damaged"),
+        ("model.json", lambda d: d["pipeline"].update(opener="eval"), "'eval'"),
+        ("model.json", lambda d: d["architecture"]["arguments"].update(stages=3), "another model"),
+    ],
+)
+def test_damaged_runs_are_named(trained, tmp_path, name, how, says):
+    folder = shutil.copytree(trained("cnn")[0], tmp_path / "run")
+    damage(folder / name, how)
+    with pytest.raises(UserError) as error:
+        load_predictor(folder)
+    assert says in str(error.value)
+
+
+def test_pictures_are_found_in_order_and_missing_ones_named(tmp_path):
+    for name in ("b.png", "a.JPG", "sub/c.jpeg", "notes.txt", ".hidden.png"):
+        (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / name).touch()
+    found = [p.relative_to(tmp_path / "x").as_posix() for p in find_pictures([tmp_path / "x"])]
+    assert found == ["a.JPG", "b.png", "sub/c.jpeg"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: there are no pictures"):
+        find_pictures([tmp_path / "empty"])
+    with pytest.raises(UserError, match="nowhere: there is no such file or folder"):
+        find_pictures([tmp_path / "nowhere"])
+
+
+def test_the_command_prints_a_table_json_or_csv(trained, capsys):
+    folder, _, files, _ = trained("cnn-fp32")
+    names, predictor = [str(f) for f in files[:3]], load_predictor(folder)
+    expected = predictor(names)
+    main(folder, names)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["picture", "type", *predictor.vocab]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        [n, e.label] for n, e in zip(names, expected, strict=True)
+    ]
+    main(folder, names, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [(f["picture"], f["type"], f["probability"]) for f in found] == [
+        (n, e.label, e.probability) for n, e in zip(names, expected, strict=True)
+    ]
+    main(folder, names, csv=True)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [float(row[e.label]) for row, e in zip(rows, expected, strict=True)] == [
+        e.probability for e in expected
+    ]
+    with pytest.raises(UserError, match="choose one"):
+        main(folder, names, json=True, csv=True)
+
+
+def test_an_unreadable_picture_is_named_after_the_others(trained, tmp_path, monkeypatch, capsys):
+    folder, _, files, _ = trained("cnn-fp32")
+    shutil.copy(files[0], tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    monkeypatch.setattr(sys, "argv", ["predict", str(folder), str(tmp_path), "--json"])
+    assert run_cli(main) == 2
+    out, err = capsys.readouterr()
+    assert [p["picture"] for p in json.loads(out)] == [str(tmp_path / "good.png")]
+    assert "1 picture could not be read" in err and "bad.png: not a picture" in err
+    with pytest.raises(UserError, match="bad.png"):
+        load_predictor(folder)([tmp_path / "bad.png"])
+
+
+def test_another_process_computes_the_same_numbers(trained):
+    folder, learn, files, dl = trained("cnn")
+    command = [
+        sys.executable,
+        "-m",
+        "pokefast.predict",
+        folder,
+        files[0].parent,
+        "--json",
+    ]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = [list(row["probabilities"].values()) for row in json.loads(out)]
+    assert torch.equal(torch.tensor(rows), predict(learn, dl, True))

@@ -1,0 +1,75 @@
+"""The interval holds hidden scores as often as it says, and knows that creatures go together."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from pokefast.scoring.interval import f1_interval
+
+LABELS = list("abcdefghi")
+SHARES = np.array([50, 20, 38, 53, 24, 74, 22, 33, 84]) / 398  # of creatures, as in task 3
+
+
+def world(rng, creatures=368, images=3):
+    """Truth, predictions and groups; some classes are easier, pictures of a creature alike."""
+    kind = rng.choice(9, creatures, p=SHARES)
+    skill = np.repeat(np.linspace(0.2, 0.7, 9)[kind], images)
+    luck = np.repeat(rng.random(creatures), images)  # a creature's, and a bit of each picture's
+    right = 0.8 * luck + 0.2 * rng.random(len(luck)) < skill
+    truth = np.repeat(kind, images)
+    guess = np.where(right, truth, np.repeat(rng.choice(9, creatures, p=SHARES), images))
+    names = np.array(LABELS)
+    return names[truth], names[guess], np.repeat(np.arange(creatures), images)
+
+
+def macro(truth, predicted):
+    return f1_score(truth, predicted, average="macro", labels=np.unique(truth), zero_division=0)
+
+
+def test_it_holds_the_score_and_repeats_itself():
+    local = world(np.random.default_rng(0))
+    low, high = f1_interval(*local, LABELS, 276)
+    assert low < macro(*local[:2]) < high
+    assert (low, high) == f1_interval(*local, LABELS, 276)
+
+
+def test_single_pictures_would_make_it_too_narrow():
+    truth, predicted, groups = world(np.random.default_rng(0))
+    low, high = f1_interval(truth, predicted, groups, LABELS, 276)
+    low1, high1 = f1_interval(truth, predicted, np.arange(len(truth)), LABELS, 276)
+    assert 1.3 < (high - low) / (high1 - low1) < 1.8
+
+
+def test_a_small_hidden_test_scatters_more_than_a_large_one():
+    local = world(np.random.default_rng(0))
+    widths = [np.ptp(f1_interval(*local, LABELS, n)) for n in (60, 276, 1104, 10**6)]
+    assert widths == sorted(widths, reverse=True)
+    assert np.ptp(f1_interval(*local, LABELS)) == pytest.approx(widths[3], rel=0.05)
+    # as many creatures on both sides: the variances are equal and add up
+    assert widths[2] / widths[3] == pytest.approx(2**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("creatures", [92, 30])
+def test_hidden_scores_fall_into_it_as_often_as_it_says(creatures):
+    rng = np.random.default_rng(1)
+    below = above = 0
+    for _ in range(150):
+        local, hidden = world(rng), world(rng, creatures)
+        low, high = f1_interval(*local, LABELS, 3 * creatures, draws=300)
+        below += macro(*hidden[:2]) < low
+        above += macro(*hidden[:2]) > high
+    assert 1 <= below + above <= 15  # 7.5 expected, standard deviation 2.7
+    assert max(below, above) <= 10
+
+
+def test_a_class_that_is_never_right_counts():
+    truth, predicted, groups = ["a", "a", "b"], ["a", "a", "a"], [0, 1, 2]
+    low, high = f1_interval(truth, predicted, groups, ["a", "b"], 3)
+    assert 0 <= low < 0.5 and low <= 0.4 <= high
+
+
+def test_ends_are_scores():
+    truth, groups = ["a", "b"] * 4, range(8)
+    assert f1_interval(truth, truth, groups, ["a", "b"], 8) == (1, 1)
+    low, high = f1_interval(truth, ["a"] * 7 + ["b"], groups, ["a", "b"], 2)
+    assert 0 <= low <= high <= 1
