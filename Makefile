@@ -44,15 +44,15 @@ score: $(ENV_STAMP)  ## hidden-test macro-F1 of every file in submissions/ [SOLU
 	$(RUN) pokefast.scoring.score $(if $(SOLUTION),--solution "$(SOLUTION)")
 
 bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1 or 2
-	$(RUN) experiments.bench --task $(or $(TASK),1) $(OPTIONS)
+	$(RUN) experiments.bench --task task$(or $(TASK),1) $(OPTIONS)
 
 ablations: $(ENV_STAMP)  ## the report's experiments and ours, results/ablations.md [TASK ROWS SEEDS BUDGET(minutes) JOBS DATA(of task1/ to solution/)]
-	$(RUN) experiments.ablations $(if $(TASK),--task $(TASK)) $(if $(ROWS),--rows "$(ROWS)") \
+	$(RUN) experiments.ablations $(if $(TASK),--task task$(TASK)) $(if $(ROWS),--rows "$(ROWS)") \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(OPTIONS)
 
 lr-find: $(ENV_STAMP)  ## learning rates to try: suggestions and a plot in runs/, TASK=1, 2 or 3
-	$(RUN) experiments.lr_find --task $(or $(TASK),1) $(OPTIONS)
+	$(RUN) experiments.lr_find --task task$(or $(TASK),1) $(OPTIONS)
 
 report: $(ENV_STAMP)  ## the newest run's page, in a browser [ARGS="--run runs/..."]
 	$(RUN) pokefast.report.page $(ARGS)

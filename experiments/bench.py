@@ -9,12 +9,12 @@ Three runs, alternating, each for the task's own epochs or `--epochs`:
 """
 
 import contextlib
-import importlib
 import io
 import os
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -27,13 +27,12 @@ from fastai.vision.data import ImageDataLoaders
 from PIL import Image
 
 from pokefast.models.networks import build
-from pokefast.options import resolve, run_cli
+from pokefast.options import choice, run_cli
 from pokefast.task import open_competition
 from pokefast.training.learner import fit
+from tasks import load_task
 
 __all__ = ["main"]
-
-TASKS = {1: "tasks.task1_mlp", 2: "tasks.task2_cnn"}
 
 
 def time_pokefast(task, competition, o):
@@ -109,7 +108,7 @@ def time_fastai(folder, rows, learn, o):
 
 
 def main(
-    task: int = 1,  # 1 or 2
+    task: choice("task1", "task2") = "task1",  # its name
     data: Path = None,  # competition folder; the embedded data otherwise
     epochs: int = None,  # the recipe's otherwise
     runs: int = 3,  # of each, alternating
@@ -119,23 +118,24 @@ def main(
     the bare steps.
     """
     torch.set_num_threads(threads or os.cpu_count())
-    module = importlib.import_module(TASKS[task])
-    o = resolve(module.RECIPES, epochs=epochs)
-    competition = open_competition(data, f"task{task}")
+    task = load_task(task)
+    o = task.recipe()
+    o = replace(o, epochs=epochs or o.epochs)
+    competition = open_competition(data, task.name)
     seconds = {name: [] for name in ("prepare", "pokefast", "bare", "plain fastai")}
     with tempfile.TemporaryDirectory() as temp:
         rows = None
         for _ in range(runs):
             set_seed(0)
-            prepare, trained, learn = time_pokefast(module, competition, o)
+            prepare, trained, learn = time_pokefast(task, competition, o)
             rows = rows or write_crops(learn.dls, Path(temp))
             seconds["prepare"].append(prepare)
             seconds["pokefast"].append(trained)
-            seconds["bare"].append(time_bare(module, learn, o))
+            seconds["bare"].append(time_bare(task, learn, o))
             seconds["plain fastai"].append(time_fastai(Path(temp), rows, learn, o))
     load = os.getloadavg()[0]
     print(
-        f"task {task}: {o.epochs} epochs of {learn.dls.train.n} pictures, batch {o.bs}, "
+        f"{task.name}: {o.epochs} epochs of {learn.dls.train.n} pictures, batch {o.bs}, "
         f"{learn.precision.dtype}, {learn.dls.device}, {torch.get_num_threads()} threads, "
         f"{runs} runs each, load {load:.1f}"
     )

@@ -4,7 +4,7 @@ fastai's range test: the rate grows from 1e-7 to 10 over `num_it` batches, the w
 Printed are the suggestions and the recipe's own rate; the plot goes to runs/.
 """
 
-import importlib
+from dataclasses import replace
 from pathlib import Path
 
 from fastai.callback.schedule import minimum, steep, valley
@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 
 from pokefast.errors import UserError
 from pokefast.files import RUNS
-from pokefast.options import choice, resolve, run_cli
-from pokefast.report import plots
+from pokefast.options import choice, run_cli
+from pokefast.report.plots import ACCENT, GREY, save
+from tasks import TASKS, load_task
 
 __all__ = ["main"]
 
-TASKS = {1: "tasks.task1_mlp", 2: "tasks.task2_cnn", 3: "tasks.task3_transfer"}
 SUGGESTIONS = {
     valley: "halfway down the longest descent: the one to try first",
     steep: "where the loss falls fastest",
@@ -31,11 +31,11 @@ def draw(rates, losses, suggestions, own):
     """
     figure = Figure(figsize=(7, 3.5))
     ax = figure.subplots()
-    ax.plot(rates, losses, color=plots.GREY)
+    ax.plot(rates, losses, color=GREY)
     for name, rate in suggestions.items():
         ax.plot(rate, losses[min(range(len(rates)), key=lambda i: abs(rates[i] - rate))], "o")
         ax.lines[-1].set_label(f"{name} {rate:.1e}")
-    ax.axvline(own, color=plots.ACCENT, linestyle="--", label=f"recipe {own:.1e}")
+    ax.axvline(own, color=ACCENT, linestyle="--", label=f"recipe {own:.1e}")
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
@@ -43,21 +43,22 @@ def draw(rates, losses, suggestions, own):
 
 
 def main(
-    task: choice(*TASKS) = 1,  # its number
+    task: choice(*TASKS) = "task1",  # its name
     data: Path = None,  # competition folder; the embedded data otherwise
-    recipe: choice("fast", "report") = "fast",  # whose model, optimizer and batch size
-    bs: int = None,  # pictures a batch; the recipe's otherwise
+    recipe: str = None,  # whose model, optimizer and batch size; the task's first otherwise
+    bs: int = None,  # images a batch; the recipe's otherwise
     num_it: int = 100,  # batches
 ):
-    """Print the learning rates that fastai suggests, and write runs/lr-find-task<N>.png.
+    """Print the learning rates that fastai suggests, and write runs/lr-find-<task>.png.
 
     Returns the suggestions by name.
     """
     if num_it < 30:  # the first tenth and the last five are left out
         raise UserError(f"--num-it {num_it}: it must be at least 30")
-    module = importlib.import_module(TASKS[task])
-    o = resolve(module.RECIPES, recipe, bs=bs)
-    learn = module.get_learner(module.get_dls(data, o), o)
+    task = load_task(task)
+    o = task.recipe(recipe).resolved()
+    o = replace(o, bs=bs or o.bs)
+    learn = task.get_learner(task.get_dls(data, o), o)
     try:
         with learn.no_bar():
             found = learn.lr_find(num_it=num_it, show_plot=False, suggest_funcs=tuple(SUGGESTIONS))
@@ -68,9 +69,9 @@ def main(
         ) from None
     suggestions = found._asdict()
     rates, losses = learn.recorder.lrs, [float(v) for v in learn.recorder.losses]
-    file = RUNS / f"lr-find-task{task}.png"
-    plots.save(draw(rates, losses, suggestions, o.lr), file)
-    print(f"task {task}, {o.optimizer}, batch {o.bs}, recipe {o.recipe} with {o.lr:.1e}")
+    file = RUNS / f"lr-find-{task.name}.png"
+    save(draw(rates, losses, suggestions, o.lr), file)
+    print(f"{task.name}, {o.optimizer}, batch {o.bs}, recipe {o.recipe} with {o.lr:.1e}")
     for func, what in SUGGESTIONS.items():
         print(f"  {func.__name__:<9}{suggestions[func.__name__]:.1e}  {what}")
     print(f"plot: {file}")

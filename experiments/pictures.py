@@ -3,20 +3,22 @@
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from pokefast.files import ROOT
 from pokefast.options import run_cli
-from tasks import task1_mlp, task2_cnn
+from pokefast.task import run_task
+from tasks import load_task
 
 __all__ = ["main"]
 
 # picture in docs/pictures -> task and picture of its run
 PICTURES = {
-    "crops.png": (task1_mlp, "crops.png"),
-    "confusion.png": (task1_mlp, "confusion.png"),
-    "batch.png": (task2_cnn, "batch.png"),
-    "gradcam.png": (task2_cnn, "gradcam.png"),
+    "crops.png": ("task1", "crops.png"),
+    "confusion.png": ("task1", "confusion.png"),
+    "batch.png": ("task2", "batch.png"),
+    "gradcam.png": ("task2", "gradcam.png"),
 }
 
 
@@ -27,14 +29,13 @@ def main(
     """Train tasks 1 and 2 on the embedded data and copy the pictures of their runs."""
     out.mkdir(parents=True, exist_ok=True)
     folders = {}
-    for task in (task1_mlp, task2_cnn):
-        before = set((ROOT / "runs").glob(f"{task.TASK}-*"))
-        task.main(epochs=epochs)
-        (folders[task],) = set((ROOT / "runs").glob(f"{task.TASK}-*")) - before
+    for name in ("task1", "task2"):
+        task = load_task(name)
+        folders[name] = run_task(task, replace(task.recipe(), epochs=epochs)).folder
     for name, (task, source) in PICTURES.items():
         shutil.copyfile(folders[task] / source, out / name)
         print(f"{out / name}")
-    screenshot(folders[task2_cnn] / "report.html", out / "report.png")
+    screenshot(folders["task2"] / "report.html", out / "report.png")
 
 
 def screenshot(page, file, size=(1000, 1250)):

@@ -12,7 +12,8 @@ from pokefast.errors import UserError
 
 __all__ = ["ROOT", "DATA", "RUNS", "SUBMISSIONS", "atomic_path", "write_json", "read_csv"]
 
-ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parents[1]
+ROOT = HERE if (HERE / "pyproject.toml").is_file() else Path.cwd()  # installed: where one stands
 DATA = ROOT / "data"
 RUNS = ROOT / "runs"
 SUBMISSIONS = ROOT / "submissions"

@@ -1,86 +1,201 @@
-"""Recipes and the command line: an option given explicitly beats the recipe's value."""
+"""Options as frozen dataclasses, whose field comments are the command line's help, and that line.
 
+A task's options are a dataclass below `Options`; its recipes are functions that return one.
+"""
+
+import argparse
 import difflib
+import inspect
 import os
+import re
 import sys
-from types import SimpleNamespace
-from typing import Annotated, get_args, get_origin, get_type_hints
+import types
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from fastcore.script import anno_parser
 
 from pokefast.errors import UserError
 
-__all__ = ["resolve", "changed", "check", "choice", "leave_out", "run_cli", "similar"]
+__all__ = [
+    "Between",
+    "Options",
+    "add_options",
+    "changes",
+    "choice",
+    "field_help",
+    "flag",
+    "parse",
+    "plain",
+    "run_cli",
+    "similar",
+    "to_exit_status",
+]
 
-# lowest and highest value of an option, in any task that has it; None is no limit
-LIMITS = {
-    "epochs": (0, None),  # 0: the untrained model
-    "bs": (2, None),  # BatchNorm needs two pictures
-    "lr": (0, 100),
-    "dropout": (0, 0.99),
-    "layer1_size": (1, None),
-    "layer2_size": (1, None),
-    "size": (16, 2048),  # pixels
-    "folds": (0, 100),
-    "seed": (0, 2**32 - 1),
-    "valid": (0, 1),
-    "test": (0, 1),
-}
+
+class Between(NamedTuple):
+    """The lowest and the highest value of a number, for `Annotated`; None is no limit."""
+
+    low: float
+    high: float | None = None
+
+    def __str__(self):
+        return f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
+
+
+ALSO = {float: (int,), Path: (str,)}  # what a Python call may give for a field of this type
+Fraction = Annotated[float, Between(0, 1)]
+Positive = Annotated[float, Between(0)]
+Count = Annotated[int, Between(0)]
+Folds = Annotated[int, Between(0, 100)]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the options of every task have; nothing is switched on that a recipe does not ask for.
+
+    Raises UserError for a value outside the choices or limits of its field.
+    """
+
+    recipe: str = "fast"  # whose hyper-parameters
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0  # of split, weights and batches
+    valid: Fraction = 0.15  # fraction of the images for validation
+    test: Fraction = 0.15  # fraction of the images for the local test
+    folds: Folds = 0  # models that take turns and are averaged; 0: a single split
+    refit: bool = False  # submit a model that was trained once more, on everything
+    epochs: Count = 10  # passes over the training part, at most
+    bs: Annotated[int, Between(2)] = 64  # images a batch; BatchNorm needs two
+    lr: Annotated[float, Between(0, 100)] = 1e-3  # (highest) learning rate
+    optimizer: Literal["adam", "adamw"] = "adam"  # torch's
+    wd: Positive = 0.0  # weight decay
+    schedule: Literal["constant", "one-cycle", "step", "plateau"] = "constant"  # of the rate
+    pct_start: Fraction = 0.25  # of one-cycle: fraction of the fit that the rate rises
+    div: Annotated[float, Between(1)] = 10  # of one-cycle: the first rate is the highest by this
+    step_size: Annotated[int, Between(1)] = 5  # of steps: epochs between them
+    gamma: Fraction = 0.1  # of steps: factor of the rate at each
+    label_smoothing: Fraction = 0.0  # of cross-entropy
+    flip: bool = False  # mirror half of the training images
+    shift_pixels: Count = 0  # move training images by up to so many whole pixels
+    rotate: Annotated[float, Between(0, 180)] = 0  # turn training images by up to so many degrees
+    shift: Fraction = 0.0  # move training images by up to this fraction of their side
+    scale: Fraction = 0.0  # make training images larger or smaller by up to this fraction
+    brightness: Fraction = 0.0  # change it by a factor of up to 1 - or + this
+    contrast: Fraction = 0.0  # the same
+    saturation: Fraction = 0.0  # the same
+    tta: bool = False  # average predictions over the mirror image
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # of the forward pass
+    skip_bad: bool = False  # go on without bad rows and images
+    wandb: Literal["off", "offline", "online"] = "off"  # log to Weights & Biases
+
+    def __post_init__(self):
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            _check(name, getattr(self, name), hint)
+
+    def resolved(self):
+        """The options with what "auto" stands for on this machine, as far as that can be known."""
+        return self
+
+    def for_prediction(self):
+        """The options by which images are loaded that are predicted."""
+        return self
+
+    def for_refit(self):
+        """The options for a fit on everything, without a validation part to stop by."""
+        return self
+
+    def rates(self):
+        """What `fit` takes for the learning rate: one number, a slice or one a layer group."""
+        return self.lr
+
+
+def changes(options, recipe):
+    """A dict of the fields in which `options` differs from `recipe`, another of its class."""
+    theirs = asdict(recipe)
+    return {k: v for k, v in asdict(options).items() if v != theirs[k]}
+
+
+def plain(options):
+    """The options as a dict of what JSON can hold."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
+
+
+def flag(name, value=True):
+    """How the field `name` is written on the command line, `--no-...` for a `value` of False."""
+    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+
+
+def field_help(cls):
+    """The comment behind each field of a dataclass, those of its bases included, by name.
+
+    fastcore's `docments` does it too, but not for a module that is run by `python -m`.
+    """
+    found = {}
+    for base in reversed(cls.__mro__[:-1]):
+        found |= dict(re.findall(r"^    (\w+): .+  # (.+)$", inspect.getsource(base), re.M))
+    return {f.name: found.get(f.name, "") for f in fields(cls)}
+
+
+def add_options(parser, cls, recipes):
+    """Give `parser` a flag for each field of the dataclass `cls`; one that is not given is left out
+    of the result. `recipes` maps names to instances, whose values the help shows.
+    """
+    help_texts, hints = field_help(cls), get_type_hints(cls, include_extras=True)
+    for name in [f.name for f in fields(cls) if f.name != "recipe"]:
+        kind, choices, _ = _parts(hints[name])
+        values = {recipe: getattr(o, name) for recipe, o in recipes.items()}
+        shown = ", ".join(f"{k} {v}" for k, v in values.items())
+        if len(set(values.values())) == 1:
+            shown = str(next(iter(values.values())))
+        text = f"{help_texts[name]} ({shown})".replace("%", "%%")
+        if kind is bool:
+            how = dict(action=argparse.BooleanOptionalAction)
+        else:
+            how = dict(
+                type=kind, choices=choices, metavar=None if choices else kind.__name__.lower()
+            )
+        parser.add_argument(flag(name), default=argparse.SUPPRESS, help=text, **how)
+
+
+def parse(parser, argv=None):
+    """The namespace of a command line; an unknown option ends the program with the likely one.
+
+    Abbreviations are refused: they turn one option into another when a new one is added.
+    """
+    parser.allow_abbrev = False
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        names = [s for action in parser._actions for s in action.option_strings]
+        parser.error(f"unknown option {unknown[0]}{similar(unknown[0].split('=')[0], names)}")
+    return args
 
 
 def choice(*values):
-    """The annotation of an option that takes one of `values`, for command line and `check`."""
+    """The annotation of an argument of a command's `main` that takes one of `values`."""
     return Annotated[type(values[0]), {"choices": list(values)}]
 
 
-def resolve(recipes, recipe="fast", **given):
-    """The options of `recipe`, each replaced by the one of the same name in `given` where that is
-    not None.
+def run_cli(main, argv=None):
+    """Call the function `main` with the command line's options; returns the exit status.
 
-    `recipes` maps a recipe's name to its options. Returns a namespace, with what was given once
-    more in its dict `given`; a namespace that is passed as `recipe` has been resolved before and
-    is taken as it is. Raises UserError for a recipe, option or value that cannot be.
+    fastcore makes the parser from main's signature and comments; its `call_parse` would accept
+    abbreviations.
     """
-    if isinstance(recipe, SimpleNamespace):
-        recipe, options = recipe.recipe, {k: v for k, v in vars(recipe).items() if k != "recipe"}
-    elif recipe in recipes:
-        options = dict(recipes[recipe])
-    else:
-        raise UserError(f"--recipe {recipe}: choose {' or '.join(recipes)}")
-    for name in given:
-        if name not in options:
-            raise UserError(f"no option '{name}'{similar(name, options)}")
-    chosen = {k: v for k, v in given.items() if v is not None}
-    options |= chosen | {"given": {**options.get("given", {}), **chosen}}
-    for name, (low, high) in LIMITS.items():
-        value = options.get(name, low)
-        if not (low <= value and (high is None or value <= high)):
-            limits = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise UserError(f"--{name.replace('_', '-')} {value}: it must be {limits}")
-    return SimpleNamespace(recipe=recipe, **options)
+    args = parse(anno_parser(main), argv)
+    return to_exit_status(main, **vars(args))
 
 
-def changed(options, **given):
-    """A copy of the namespace `options` with some values replaced."""
-    return SimpleNamespace(**{**vars(options), **given})
-
-
-def leave_out(ingredients, names, given):
-    """The options of main's arguments `given`, changed so that a recipe lacks some of its parts.
-
-    `names` are separated by commas, keys of `ingredients`, which maps each to the options that
-    leave it out. Raises UserError for an unknown one, and where `given` sets the same option.
-    """
-    found = {}
-    for name in filter(None, (names or "").split(",")):
-        if name not in ingredients:
-            hint = similar(name, ingredients) or f": choose from {', '.join(ingredients)}"
-            raise UserError(f"--without {name}: there is no such ingredient{hint}")
-        found |= ingredients[name]
-    both = [k for k in found if given.get(k) is not None]
-    if both:
-        raise UserError(f"--without {names} sets --{both[0].replace('_', '-')}: give one of them")
-    return {**given, **found}
+def to_exit_status(function, *args, **kwargs):
+    """Call `function` for a command line: 0, or 2 for a UserError, which is shown in one line."""
+    try:
+        function(*args, **kwargs)
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
 
 
 def similar(name, names):
@@ -89,40 +204,25 @@ def similar(name, names):
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
-def check(func, options):
-    """Raise UserError for a value outside the choices that `func` declares with Annotated; argparse
-    does it for the command line alone.
-    """
-    values = vars(options)
-    for name, hint in get_type_hints(func, include_extras=True).items():
-        if get_origin(hint) is Annotated and values.get(name) is not None:
-            choices = next((m["choices"] for m in get_args(hint)[1:] if "choices" in m), None)
-            if choices and values[name] not in choices:
-                flag = name.replace("_", "-")
-                raise UserError(f"--{flag} {values[name]}: choose {', '.join(map(str, choices))}")
+def _parts(hint):
+    """(type, choices or None, limits or None) of a field's annotation."""
+    limits = None
+    if get_origin(hint) is Annotated:
+        hint, limits = get_args(hint)[:2]
+    if get_origin(hint) is Literal:
+        return type(get_args(hint)[0]), get_args(hint), None
+    if get_origin(hint) in (Union, types.UnionType):
+        (hint,) = (kind for kind in get_args(hint) if kind is not type(None))
+    return hint, None, limits
 
 
-def run_cli(main):
-    """Call `main` with the command line's options; returns the exit status.
-
-    fastcore makes the parser from main's signature and comments; its `call_parse` would accept
-    abbreviations, which turn one option into another when a new one is added. A UserError is
-    shown without a traceback.
-    """
-    parser = anno_parser(main)
-    parser.allow_abbrev = False
-    args, unknown = parser.parse_known_args()
-    if unknown:
-        names = [s for action in parser._actions for s in action.option_strings]
-        parser.error(f"unknown option {unknown[0]}{similar(unknown[0].split('=')[0], names)}")
-    # what was not given stays at main's default: a missing flag is no "False" for the recipe
-    values = {k: v for k, v in vars(args).items() if v != parser.get_default(k)}
-    try:
-        main(**values)
-    except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
+def _check(name, value, hint):
+    kind, choices, limits = _parts(hint)
+    if value is None and type(None) in get_args(hint):
+        return
+    if choices and value not in choices:
+        raise UserError(f"{flag(name)} {value}: choose {', '.join(map(str, choices))}")
+    if not isinstance(value, (kind, *ALSO.get(kind, ()))):
+        raise UserError(f"{flag(name)} {value!r}: it must be of type {kind.__name__}")
+    if limits and not (limits.low <= value and (limits.high is None or value <= limits.high)):
+        raise UserError(f"{flag(name)} {value}: it must be {limits}")

@@ -1,4 +1,4 @@
-"""Task 2: a CNN of four stages on whole RGBA pictures, 64x64 pixels, nine types.
+"""Task 2: a CNN of four stages on whole RGBA images, 64x64 pixels, nine classes.
 
 On a fresh machine each of these does all the set-up:
 
@@ -10,7 +10,8 @@ On a fresh machine each of these does all the set-up:
     make task2 DATA=data/real/task2                          # a folder in Kaggle's layout
 """
 
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 from fastai.callback.channelslast import ChannelsLast
 from fastai.data.block import CategoryBlock, DataBlock
@@ -23,100 +24,89 @@ from fastcore.foundation import L
 from pokefast.crops.transforms import crop_transform
 from pokefast.data.augment import NormalizeInPlace, augmentations
 from pokefast.data.loader import MemoryDL
-from pokefast.data.splits import AllSplitter, StratifiedSplitter
+from pokefast.data.splits import StratifiedSplitter
 from pokefast.images import PILImageRGBA
 from pokefast.models.networks import cnn
-from pokefast.options import changed, check, choice, leave_out, resolve, run_cli
-from pokefast.task import Run, open_competition
+from pokefast.options import Between, Options
+from pokefast.task import Task, main, open_competition
 from pokefast.training.callbacks import AverageWeightsCallback, WeightedSamplingCallback
 from pokefast.training.learner import make_learner
 from pokefast.training.stopping import PlateauStopCallback
 
-TASK = "task2"
+from .published import CLASSES, PUBLISHED
+
 SIZE = 64  # pixels, side of the square that the model gets
 MEAN, STD = [0.5, 0.5, 0.5, 0.0], [0.5, 0.5, 0.5, 1.0]  # alpha stays as it is
 
-COMMON = dict(
-    seed=0,
-    crop="none",
-    predict_uncropped=False,
-    stages=4,
-    valid=0.15,
-    test=0.15,
-    sampler=False,
-    refit=False,
-    everything=False,
-    skip_bad=False,
-    wandb="off",
-)
-RECIPES = dict(
-    fast=dict(
-        COMMON,
-        head="ours",  # it does not care where the creature stands
+
+@dataclass(frozen=True)
+class CNNOptions(Options):
+    """Options of task 2, besides those that every task has."""
+
+    stages: Literal[2, 3, 4] = 4  # convolution, BatchNorm, ReLU, max-pool each
+    head: Literal["dense", "global-max"] = "global-max"  # dense layers, or each channel's maximum
+    crop: Literal["outline", "threshold", "none"] = "none"  # how the icon is found
+    sampler: bool = False  # draw training images by 1 / count of their class
+    average: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
+    predict_uncropped: bool = False  # predict whole images all the same
+    early_stop: bool = False  # by validation macro-F1; the best epoch is restored
+    stop_window: Annotated[int, Between(2)] = 5  # early stop: epochs that it looks at
+    stop_tolerance: Annotated[float, Between(0, 1)] = 0.02  # (max - min) / max of their macro-F1
+
+    def for_prediction(self):
+        """Whole images for a model of crops, where asked for: what the report's code did."""
+        return replace(self, crop="none") if self.predict_uncropped else self
+
+    def for_refit(self):
+        """All epochs: no validation part says when to stop."""
+        return replace(self, early_stop=False)
+
+
+def fast():
+    """Ours, 41 s of training on two cores: hidden macro-F1 1.000 on rebuilds."""
+    return CNNOptions(
+        head="global-max",  # it does not care where the icon stands
         epochs=12,  # 8 make two more mistakes in a thousand on darker photographs
         bs=32,  # 64 makes about one more mistake in a thousand
         lr=6e-3,
         optimizer="adamw",
         wd=0.05,
         schedule="one-cycle",  # in 12 epochs what a constant rate needs 50 for
-        pct_start=0.25,
-        div=10,
         average=0.9,  # of every fifth step in the second half: sometimes one mistake less
-        early_stop=False,
         flip=True,  # the icons face both ways
         shift_pixels=4,  # twice that is no better
         label_smoothing=0.1,
         tta=True,
-        precision="auto",
-        channels_last=True,
-    ),
-    report=dict(
-        COMMON,
-        head="report",
+    )
+
+
+def report():
+    """The report's: hidden macro-F1 0.93 on a rebuild, 0.998 and once 0.92 on Kaggle."""
+    return CNNOptions(
+        recipe="report",
+        head="dense",
         epochs=80,  # at most
         bs=16,
         lr=1e-3,
         optimizer="adam",
-        wd=0,
-        schedule="constant",
-        average=0,
         early_stop=True,
-        flip=False,
-        shift_pixels=0,
-        label_smoothing=0,
-        tta=False,
-        precision="auto",
-        channels_last=True,
-    ),
-)
-EARLY_STOP = dict(window=5, tolerance=0.02)  # epochs, (max - min) / max of validation macro-F1
-
-# what --without leaves out, by the options that do it
-INGREDIENTS = dict(
-    flip=dict(flip=False),
-    shift=dict(shift_pixels=0),
-    smoothing=dict(label_smoothing=0),
-    tta=dict(tta=False),
-    decay=dict(wd=0),
-    schedule=dict(schedule="constant"),
-    average=dict(average=0),
-)
+    )
 
 
-def get_dls(data=None, recipe="fast", **options):
-    """Loaders of training, validation and test part: pictures [n, 4, 64, 64] and type numbers [n].
+def get_dls(data=None, o=None, splitter=None):
+    """Loaders of training, validation and test part: images [n, 4, 64, 64] and class numbers [n].
 
-    `data` is a competition folder, the embedded data by default; `recipe` a name or options that
-    are resolved already; `options` are those of `main`.
+    `data` is a competition folder, the embedded data by default; `o` are options, those of `fast`
+    by default; `splitter` is another than the stratified one.
     """
-    o = resolve(RECIPES, recipe, **options)
+    o = o or fast()
     set_seed(o.seed, reproducible=True)
-    competition = open_competition(data, TASK, o.skip_bad)
+    competition = open_competition(data, "task2", o.skip_bad)
     block = DataBlock(
         blocks=(ImageBlock(PILImageRGBA), CategoryBlock(vocab=competition.vocab)),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
-        splitter=AllSplitter() if o.everything else StratifiedSplitter(o.valid, o.test, o.seed),
+        splitter=splitter or StratifiedSplitter(o.valid, o.test, o.seed),
         item_tfms=[*L(crop_transform(o.crop)), Resize(SIZE, ResizeMethod.Squish)],
         batch_tfms=[*augmentations(o), NormalizeInPlace.from_stats(MEAN, STD)],
     )
@@ -125,68 +115,29 @@ def get_dls(data=None, recipe="fast", **options):
     )
 
 
-def get_learner(dls, recipe="fast", **options):
-    """A Learner with the CNN of `recipe` on `dls`; `options` are those of `main`."""
-    o = resolve(RECIPES, recipe, **options)
+def get_learner(dls, o=None):
+    """A Learner with the CNN on `dls`; `o` as for `get_dls`."""
+    o = o or fast()
     set_seed(o.seed, reproducible=True)
-    model = cnn(4, len(dls.vocab), o.stages, o.head, SIZE)
-    cbs = [ChannelsLast()] if o.channels_last else []
+    cbs = [ChannelsLast()]
     if o.sampler:
         cbs.append(WeightedSamplingCallback())
     if o.average:
         cbs.append(AverageWeightsCallback(o.average))
     if o.early_stop:
-        cbs.append(PlateauStopCallback(**EARLY_STOP))
-    return make_learner(dls, model, o, cbs=cbs)
+        cbs.append(PlateauStopCallback(window=o.stop_window, tolerance=o.stop_tolerance))
+    return make_learner(dls, cnn(4, len(dls.vocab), o.stages, o.head, SIZE), o, cbs=cbs)
 
 
-def main(
-    data: Path = None,  # competition folder in Kaggle's layout; the embedded data otherwise
-    recipe: choice(*RECIPES) = "fast",  # whose hyper-parameters
-    epochs: int = None,  # passes over the training part, at most
-    bs: int = None,  # pictures a batch
-    lr: float = None,  # (highest) learning rate
-    stages: choice(2, 3, 4) = None,  # convolution, BatchNorm, ReLU, max-pool each
-    head: choice("report", "ours") = None,  # dense layers, or global maximum
-    crop: choice("outline", "threshold", "none") = None,  # where the creature is
-    predict_uncropped: bool = None,  # predict whole pictures all the same
-    no_early_stop: bool = None,  # run all epochs; the best one is restored all the same
-    sampler: bool = None,  # draw training pictures by 1 / count of their class
-    valid: float = None,  # share of pictures for validation
-    test: float = None,  # share of pictures for the local test
-    refit: bool = None,  # submit a model that was trained once more, on everything
-    precision: choice("auto", "fp32", "bf16", "fp16") = None,  # of the forward pass
-    without: str = None,  # parts of the recipe to leave out; docs/options.md has their names
-    skip_bad: bool = None,  # go on without bad rows and pictures
-    wandb: choice("off", "offline", "online") = None,  # log to Weights & Biases
-    seed: int = None,  # of split, weights and batches
-    out: Path = None,  # where runs/ and submissions/ are; this repository otherwise
-) -> float:
-    """Train, score on the local test part, write submissions/task2_submit.csv and a folder below
-    runs/.
-
-    Returns macro-F1 on the local test part.
-    """
-    early_stop = False if no_early_stop else None
-    given = {
-        k: v for k, v in locals().items() if k not in ("data", "out", "without", "no_early_stop")
-    }
-    o = resolve(RECIPES, **leave_out(INGREDIENTS, without, given))
-    check(main, o)
-    run = Run(TASK, o, data, out)
-    dls = get_dls(run.competition, o)
-    learn = get_learner(dls, o)
-    run.fit(learn)
-    if o.predict_uncropped:
-        learn.dls = get_dls(run.competition, changed(o, crop="none"))
-    run.evaluate(learn)
-    if o.refit:
-        o = changed(o, everything=True, early_stop=False)
-        learn = get_learner(get_dls(run.competition, o), o)
-        run.refit(learn)
-    run.submit(learn)
-    return run.finish(learn)
-
+TASK = Task(
+    "task2",
+    "Task 2: a CNN on whole images",
+    (fast, report),
+    get_dls,
+    get_learner,
+    PUBLISHED["task2"],
+    CLASSES,
+)
 
 if __name__ == "__main__":
-    raise SystemExit(run_cli(main))
+    raise SystemExit(main(TASK))

@@ -1,7 +1,9 @@
 """The project's own files agree with each other."""
 
+import ast
 import re
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -34,9 +36,89 @@ def test_help_lists_every_target_that_a_person_types():
         assert f"make {target} " in listed
 
 
-def test_no_module_of_the_library_imports_a_task():
+# from the top floor down: a room imports only what stands on a floor below its own
+FLOORS = [
+    {"experiments"},
+    {"tasks"},
+    {"pokefast.task", "pokefast.predict"},
+    {"pokefast.prediction"},
+    {"pokefast.report", "pokefast.models"},
+    {"pokefast.training"},
+    {"pokefast.data"},
+    {"pokefast.crops"},
+    {"pokefast.scoring"},
+    {"pokefast.datasets"},
+    {"pokefast.runs"},
+    {"pokefast.images", "pokefast.options"},
+    {"pokefast.files"},
+    {"pokefast.errors"},
+]
+
+
+def room(module):
+    """The room of a module's dotted name, and its floor, 0 being the lowest."""
+    for i, rooms in enumerate(reversed(FLOORS)):
+        for name in rooms:
+            if module == name or module.startswith(name + "."):
+                return name, i
+    return None
+
+
+def imports(file):
+    """The project's own modules that a file imports, also inside its functions."""
+    package = ".".join(file.relative_to(ROOT).parts[:-1])
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = f"{package}.{node.module}" if node.level else node.module
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_imports_go_down():
+    checked = 0
+    for folder in ("experiments", "tasks", "pokefast"):
+        for file in (ROOT / folder).rglob("*.py"):
+            own = room(".".join(file.relative_to(ROOT).with_suffix("").parts))
+            if own is None:
+                assert file == ROOT / "pokefast" / "__init__.py", f"{file} stands on no floor"
+                continue
+            for module in imports(file):
+                other = room(module)
+                if other and other[0] != own[0]:
+                    assert other[1] < own[1], f"{file} imports {module}, which is not below it"
+                    checked += 1
+    assert checked > 50
+
+
+def test_no_circle_within_a_room():
+    modules = {}
     for file in (ROOT / "pokefast").rglob("*.py"):
-        assert not re.search(r"^\s*(from|import) (tasks|experiments)\b", file.read_text(), re.M)
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        modules[name] = set(imports(file))
+    arrows = {
+        name: {
+            m for m in modules if m != name and any(i == m or i.startswith(m + ".") for i in found)
+        }
+        for name, found in modules.items()
+    }
+    TopologicalSorter(arrows).prepare()  # raises CycleError
+
+
+def test_every_room_says_what_lives_there():
+    for folder in [ROOT / "tasks", *(ROOT / "pokefast").iterdir()]:
+        if (folder / "__init__.py").exists():
+            text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+            assert text and "mports" in text, folder
+
+
+def test_functions_are_short():
+    for folder in ("experiments", "tasks", "pokefast"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    lines = node.end_lineno - node.lineno + 1
+                    assert lines <= 60, f"{file}: {node.name} has {lines} lines"
 
 
 def test_the_options_page_is_what_the_scripts_say():

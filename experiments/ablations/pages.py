@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.ablations.readme import README_DATA, cell, with_results
+from experiments.ablations.readme import DOCUMENTS, README_DATA, cell, with_results
 from experiments.ablations.results import folder_of
 from experiments.ablations.rows import BY_NAME, CLAIMS, CLASS_F1, REPORT_CLASS_F1, ROWS, TABLES
 from experiments.ablations.stats import main_data, shows, summary, verdict
@@ -102,7 +102,7 @@ def figure(table, names, meta):
     return fig
 
 
-def write_tables(results, folder, left_out=(), readme=ROOT / "README.md"):
+def write_tables(results, folder, left_out=()):
     """Write ablations.md and the figures to `folder` and, for this repository's own results, the
     README's table.
     """
@@ -116,9 +116,10 @@ def write_tables(results, folder, left_out=(), readme=ROOT / "README.md"):
         temp.write_text(ablations_page(results, left_out), encoding="utf-8")
     ours = folder.resolve() == (ROOT / "results").resolve()
     if ours and folder_of(results).isin(README_DATA).any():
-        text = readme.read_text(encoding="utf-8")
-        with atomic_path(readme) as temp:
-            temp.write_text(with_results(text, results), encoding="utf-8")
+        for name in DOCUMENTS:
+            text = with_results(name, (ROOT / name).read_text(encoding="utf-8"), results)
+            with atomic_path(ROOT / name) as temp:
+                temp.write_text(text, encoding="utf-8")
 
 
 def _has_figure(table, names):

@@ -1,4 +1,4 @@
-"""The parts of the README that the results write."""
+"""The parts of README.md and docs/results.md that the results write."""
 
 import pandas as pd
 
@@ -8,6 +8,7 @@ from experiments.ablations.stats import summary, verdict
 from pokefast.errors import UserError
 
 __all__ = [
+    "DOCUMENTS",
     "README_DATA",
     "cell",
     "readme_estimates",
@@ -16,13 +17,17 @@ __all__ = [
     "with_results",
 ]
 
-# task: its name, what the report had on Kaggle, the report's recipe here, ours
-README_ROWS = {
-    1: ("task 1, MLP", "0.896", "t1-report", "t1-fast"),
-    2: ("task 2, CNN", "0.998, once 0.92", "t2-early-stop", "t2-fast"),
-    3: ("task 3, transfer", "0.297 (0.49 locally)", "t3-report", "t3-fast"),
-}
+# its name, what the report had on Kaggle, the rows of the report's recipe and of the fast one
+README_ROWS = (
+    ("task 1, MLP", "0.896", "t1-report", "t1-fast"),
+    ("task 2, CNN", "0.998, once 0.92", "t2-early-stop", "t2-fast"),
+    ("task 3, transfer", "0.297 (0.49 locally)", "t3-report", "t3-fast"),
+)
 README_DATA = ("seed7-even", "seed21-odd")  # folders of rebuilds that the README is about
+
+
+# documents, below the repository, and the parts of each that are written
+DOCUMENTS = {"README.md": ("results",), "docs/results.md": ("findings", "estimates")}
 
 
 def readme_table(results):
@@ -36,7 +41,7 @@ def readme_table(results):
         *(f"pokefast on {d}" for d in tables),
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for label, report, theirs, ours in README_ROWS.values():
+    for label, report, theirs, ours in README_ROWS:
         cells = [label, report, cell(tables[first], theirs, count=True)]
         cells += [_bold(cell(table, ours, count=True)) for table in tables.values()]
         lines.append("| " + " | ".join(cells) + " |")
@@ -73,17 +78,21 @@ def readme_estimates(results):
     return "\n".join([*lines, "", end]) + "\n"
 
 
-def with_results(text, results):
-    """The README's `text` with what is generated replaced, between the marks of each part."""
+def with_results(document, text, results):
+    """The `text` of a document with what is generated replaced, between the marks of each part.
+
+    Raises UserError where marks are missing.
+    """
     parts = dict(results=readme_table, findings=readme_findings, estimates=readme_estimates)
-    for name, make in parts.items():
+    for name in DOCUMENTS[document]:
         start, end = (
             f"<!-- {edge} of {name}, by make ablations -->\n" for edge in ("start", "end")
         )
         if start not in text or end not in text:
-            raise UserError(f"README.md: the lines {start.strip()} and {end.strip()} are missing")
+            lines = f"{start.strip()} and {end.strip()}"
+            raise UserError(f"{document}: the lines {lines} are missing")
         before, rest = text.split(start)
-        text = f"{before}{start}\n{make(results)}\n{end}{rest.split(end)[1]}"
+        text = f"{before}{start}\n{parts[name](results)}\n{end}{rest.split(end)[1]}"
     return text
 
 

@@ -1,12 +1,11 @@
 """What the runs left: results/ablations.csv, a line a row, seed and data."""
 
-import fcntl
 import hashlib
 import json
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 
 from experiments.ablations.rows import BY_NAME
 from pokefast.errors import UserError
@@ -23,9 +22,9 @@ KEY = ["row", "seed", "data"]
 
 def data_name(folder, task):
     """What stands for the data in the results: the folder's name and a digest of its labels."""
-    file = Path(folder) / f"task{task}" / "train_labels.csv"
+    file = Path(folder) / task / "train_labels.csv"
     if not file.is_file():
-        raise UserError(f"{file}: there is no such file; --data needs task{task}/ as make data has")
+        raise UserError(f"{file}: there is no such file; --data needs {task}/ as make data has")
     return f"{Path(folder).name}:{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"
 
 
@@ -50,7 +49,7 @@ def record(row, seed, out, solution, data, commit):
     metrics = json.loads(file.read_text(encoding="utf-8"))
     hidden, by_class = None, {}
     if solution is not None:
-        file = Path(out) / "submissions" / f"task{row.task}_submit.csv"
+        file = Path(out) / "submissions" / f"{row.task}_submit.csv"
         matched = match_submission(read_csv(file), solution)
         if matched is None:
             raise UserError(f"{out}: its submission does not fit the solution of {data}")
@@ -81,7 +80,8 @@ def add_result(file, line):
     """
     order = {name: i for i, name in enumerate(BY_NAME)}
     tasks = {name: row.task for name, row in BY_NAME.items()}
-    with _locked(file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.parent / ".lock"):
         table = read_results(file)
         same = (table[KEY] == [line[k] for k in KEY]).all(axis=1)
         folder = line["data"].split(":")[0]
@@ -93,14 +93,6 @@ def add_result(file, line):
         table = table.sort_values(["order", "data", "seed"]).drop(columns="order")
         with atomic_path(file) as temp:
             table.to_csv(temp, index=False)
-
-
-@contextmanager
-def _locked(file):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file.parent / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _rounded(value):

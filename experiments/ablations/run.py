@@ -17,13 +17,14 @@ from pathlib import Path
 from experiments.ablations.pages import write_tables
 from experiments.ablations.results import add_result, data_name, read_results, record
 from experiments.ablations.rows import ROWS
+from pokefast.datasets import embedded
 from pokefast.errors import UserError
 from pokefast.files import DATA, ROOT, RUNS, read_csv
-from pokefast.options import similar
+from pokefast.options import choice, similar
+from tasks import TASKS
 
 __all__ = ["choose_rows", "main", "plan", "run_all"]
 
-SCRIPTS = {1: "tasks.task1_mlp", 2: "tasks.task2_cnn", 3: "tasks.task3_transfer"}
 POLL_SECONDS = 0.2
 
 
@@ -33,8 +34,6 @@ def choose_rows(task=None, names=None, rows=ROWS):
     Raises UserError for a name that is neither.
     """
     found = [r for r in rows if task is None or r.task == task]
-    if not found:
-        raise UserError(f"--task {task}: choose 1, 2 or 3")
     if not names:
         return found
     known = {r.name for r in found} | {r.table for r in found}
@@ -70,9 +69,8 @@ def plan(rows, seeds, done, data, budget=None):
 
 def command(row, seed, folder, out):
     """The command line of a run on the competition in `folder`, which writes below `out`."""
-    script = SCRIPTS[row.task]
     options = [*shlex.split(row.options), "--seed", str(seed), "--data", str(folder)]
-    return [sys.executable, "-m", script, *options, "--out", str(out)]
+    return [sys.executable, "-m", f"tasks.{TASKS[row.task]}", *options, "--out", str(out)]
 
 
 class Progress:
@@ -131,7 +129,7 @@ def run_all(runs, jobs, threads, results, folder, work):
 
 
 def main(
-    task: int = None,  # 1, 2 or 3; all otherwise
+    task: choice(*TASKS) = None,  # all otherwise
     rows: str = None,  # names of rows or tables, with commas; all otherwise
     seeds: int = 1,  # runs of each row, with the seeds 0, 1, ...
     data: Path = None,  # folder of task1/, task2/, task3/ and solution/; see below
@@ -181,15 +179,13 @@ def _data_folder(data, tasks):
         return Path(data)
     if (DATA / "real").is_dir():
         return DATA / "real"
-    from pokefast.datasets.drawn import ensure  # drawing is not needed for other data
-
     for task in tasks:
-        ensure(task)
+        embedded(task)
     return DATA
 
 
 def _solution(folder, task):
-    file = Path(folder) / "solution" / f"task{task}.csv"
+    file = Path(folder) / "solution" / f"{task}.csv"
     if not file.is_file():
         print(f"NOTE: no {file}: the hidden score stays empty", flush=True)
         return None
@@ -204,7 +200,7 @@ def _start(row, seed, threads, folder, work):
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
     with open(out / "log.txt", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            command(row, seed, Path(folder) / f"task{row.task}", out),
+            command(row, seed, Path(folder) / row.task, out),
             cwd=ROOT,
             env=env,
             stdout=log,

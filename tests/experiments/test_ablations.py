@@ -9,21 +9,20 @@ import time
 
 import pandas as pd
 import pytest
-from fastcore.script import anno_parser
 
 from experiments.ablations import run
 from experiments.ablations.pages import ablations_page, write_tables
-from experiments.ablations.readme import README_DATA, readme_table, with_results
+from experiments.ablations.readme import DOCUMENTS, README_DATA, readme_table, with_results
 from experiments.ablations.results import COLUMNS, add_result, data_name, folder_of, read_results
 from experiments.ablations.rows import CLAIMS, ROWS, TABLES, Claim, Row
 from experiments.ablations.run import choose_rows, plan, run_all
 from experiments.ablations.stats import shows, summary, verdict
 from pokefast.errors import UserError
 from pokefast.files import ROOT
-from pokefast.options import check, resolve
-from tasks import task1_mlp, task2_cnn, task3_transfer
+from pokefast.task import read_line
+from tasks import TASKS, load_task
+from tasks.published import BY_CLASS, CLASSES, EXPERIMENTS, PUBLISHED
 
-TASKS = {1: task1_mlp, 2: task2_cnn, 3: task3_transfer}
 RESULTS = ROOT / "results" / "ablations.csv"
 
 
@@ -54,29 +53,29 @@ def test_names_are_unique_and_tables_known():
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
 def test_scripts_take_the_rows_options(row):
-    task = TASKS[TABLES[row.table].task]
-    args = vars(anno_parser(task.main).parse_args(shlex.split(row.options)))
-    for name in filter(None, (args["without"] or "").split(",")):
-        assert name in task.INGREDIENTS
-    given = {k: v for k, v in args.items() if k in task.RECIPES["fast"]}
-    check(task.main, resolve(task.RECIPES, args["recipe"] or "fast", **given))
+    task = load_task(row.task)
+    o, _, _ = read_line(task, shlex.split(row.options))
+    assert o != task.recipe() or row.name.endswith("-fast")  # a row changes something
+
+
+def test_every_figure_of_the_report_is_a_rows():
+    assert set(EXPERIMENTS) <= {row.name for row in ROWS}
+    assert set(PUBLISHED) == set(TASKS) and all(len(f1) == len(CLASSES) for f1 in BY_CLASS.values())
 
 
 def test_choice_by_row_table_and_task():
     assert [r.name for r in choose_rows(None, "t1-fast")] == ["t1-fast"]
-    assert {r.table for r in choose_rows(2, "stages,t2-fast")} == {"stages", "parts2"}
-    assert {TABLES[r.table].task for r in choose_rows(3)} == {3}
+    assert {r.table for r in choose_rows("task2", "stages,t2-fast")} == {"stages", "parts2"}
+    assert {TABLES[r.table].task for r in choose_rows("task3")} == {"task3"}
     with pytest.raises(UserError, match="did you mean stages"):
         choose_rows(None, "stage")
-    with pytest.raises(UserError, match="choose 1, 2 or 3"):
-        choose_rows(4)
 
 
 # what runs
 
 
 def test_finished_runs_are_not_planned_again():
-    rows, data = choose_rows(1, "crops"), {1: "a:1"}
+    rows, data = choose_rows("task1", "crops"), {"task1": "a:1"}
     done = frame(line("t1-fast", 0), line("t1-report", 0, options="--recipe old"))
     runs, left = plan(rows, 2, done, data)
     names = [(r.name, s) for r, s in runs]
@@ -84,7 +83,7 @@ def test_finished_runs_are_not_planned_again():
     assert ("t1-report", 0) in names  # its options have changed since
     assert left == [] and len(runs) == 2 * len(rows) - 1
     assert [s for _, s in runs] == sorted(s for _, s in runs)  # each row once before any twice
-    assert len(plan(rows, 2, done, {1: "b:2"})[0]) == 2 * len(rows)  # other data
+    assert len(plan(rows, 2, done, {"task1": "b:2"})[0]) == 2 * len(rows)  # other data
 
 
 def test_budget_takes_what_tells_most_a_minute():
@@ -93,10 +92,10 @@ def test_budget_takes_what_tells_most_a_minute():
         Row("short", "crops", "", minutes=1, tells=1),
         Row("weighty", "crops", "", minutes=2, tells=3),
     ]
-    runs, left = plan(rows, 1, frame(), {1: "a"}, budget=4)
+    runs, left = plan(rows, 1, frame(), {"task1": "a"}, budget=4)
     assert [r.name for r, _ in runs] == ["weighty", "short"]
     assert [r.name for r, _ in left] == ["long"]
-    runs, left = plan(rows, 1, frame(), {1: "a"}, budget=13)
+    runs, left = plan(rows, 1, frame(), {"task1": "a"}, budget=13)
     assert len(runs) == 3 and not left
 
 
@@ -194,7 +193,8 @@ run.command = lambda row, seed, folder, out: [
     sys.executable, {str(tmp_path / "sleeper.py")!r}, "--out", str(out)
 ]
 run.RUNS = Path({str(tmp_path)!r})
-run.main(task=1, rows="t1-fast", data=Path({str(competition)!r}), results=Path({str(tmp_path)!r}))
+data, results = Path({str(competition)!r}), Path({str(tmp_path)!r})
+run.main(task="task1", rows="t1-fast", data=data, results=results)
 """
     process = subprocess.Popen([sys.executable, "-c", call], cwd=ROOT, stderr=subprocess.PIPE)
     out = tmp_path / "ablations" / "data-t1-fast-0"
@@ -213,7 +213,7 @@ run.main(task=1, rows="t1-fast", data=Path({str(competition)!r}), results=Path({
 
 def test_data_without_the_task_is_an_error(tmp_path):
     with pytest.raises(UserError, match="train_labels.csv"):
-        data_name(tmp_path, 2)
+        data_name(tmp_path, "task2")
 
 
 def test_main_rejects_before_running(competition):
@@ -275,7 +275,7 @@ def test_single_runs_that_are_close_are_undecided():
 
 
 def test_page_and_figures(tmp_path):
-    rows = [line(r.name, s, 0.5 + s / 10) for r in choose_rows(1) for s in (0, 1)]
+    rows = [line(r.name, s, 0.5 + s / 10) for r in choose_rows("task1") for s in (0, 1)]
     rows += [line("t1-fast", 0, 0.7, data="b:2")]
     write_tables(frame(*rows), tmp_path, [(ROWS[0], 7)])
     page = (tmp_path / "ablations.md").read_text()
@@ -315,7 +315,7 @@ def test_readme_parts_are_replaced():
         line("t3-fast", 0, 0.6, 0.5, data=data) | inside,
         line("t3-fast", 0, 0.8, 0.5, data="seed8-odd:1") | inside,
     )
-    new = with_results(text, results)
+    new = with_results("docs/results.md", with_results("README.md", text, results), results)
     assert new.startswith("before\n") and new.endswith("after\n")
     assert "middle" in new and "stale" not in new and "mine" not in new
     assert "| task 1, MLP | 0.896 | 0.400 (1 run) | **0.750** (1 run) |" in new
@@ -326,18 +326,19 @@ def test_readme_parts_are_replaced():
     assert "| seed7-even | 0.500 | 0.300 to 0.700 | 0.600 |" in new
     assert "| seed8-odd | 0.500 | 0.300 to 0.700 | 0.800, outside |" in new
     assert "1 of 2; mean of local - hidden: -0.200." in new
-    assert with_results(new, results) == new
+    assert with_results("README.md", new, results) == new
     with pytest.raises(UserError, match="start of results"):
-        with_results("no marks", results)
+        with_results("README.md", "no marks", results)
 
 
 # the committed ones
 
 
-def test_readme_is_what_the_results_say():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    results = read_results(RESULTS)
-    assert with_results(text, results) == text, "run: make ablations ROWS=t1-fast"
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documents_are_what_the_results_say(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    found = with_results(document, text, read_results(RESULTS))
+    assert found == text, "run: make ablations ROWS=t1-fast"
 
 
 def test_page_is_what_the_results_say():

@@ -9,7 +9,7 @@ from experiments import lr_find
 from pokefast.errors import UserError
 
 
-@pytest.mark.parametrize("task", [1, 2])
+@pytest.mark.parametrize("task", ["task1", "task2"])
 def test_it_prints_suggestions_and_draws_them(task, small, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lr_find, "RUNS", tmp_path)
     found = lr_find.main(task=task, data=small / "task1", bs=16, num_it=60)
@@ -19,7 +19,7 @@ def test_it_prints_suggestions_and_draws_them(task, small, tmp_path, monkeypatch
         assert float(printed) == pytest.approx(found[name], rel=0.05)
         assert 1e-7 <= found[name] <= 10
     assert re.search(r"recipe fast with [\d.]+e-03", out)
-    assert min(Image.open(tmp_path / f"lr-find-task{task}.png").size) > 200
+    assert min(Image.open(tmp_path / f"lr-find-{task}.png").size) > 200
 
 
 def test_too_few_batches_are_refused():

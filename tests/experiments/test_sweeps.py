@@ -1,16 +1,15 @@
 """The sweeps' files, without a network: each value of each must be one that its script takes."""
 
-import importlib
 import itertools
 
 import pytest
 import yaml
-from fastcore.script import anno_parser
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from pokefast.files import ROOT
-from pokefast.options import check, resolve
 from pokefast.report.wandb_log import BEST, TEST_SCORES
+from pokefast.task import read_line
+from tasks import TASKS, load_task
 
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 KEYS = {"project", "name", "program", "command", "method", "metric", "parameters", "run_cap"}
@@ -71,24 +70,27 @@ def test_sweep_names_what_exists(file):
             assert 0 < parameter["min"] < parameter["max"]
 
 
+def options_of(sweep, line):
+    """A task's options from the words behind `python -m`; exits on an unknown option or choice."""
+    module, *words = line
+    task = load_task(next(name for name, file in TASKS.items() if module == f"tasks.{file}"))
+    return read_line(task, words)[0]
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.name)
 def test_scripts_take_every_value(file):
     sweep = load(file)
-    module, *_ = arguments(sweep, next(assignments(sweep)))
-    task = importlib.import_module(module)
-    parser = anno_parser(task.main)
     for assignment in assignments(sweep):
-        _, *line = arguments(sweep, assignment)
-        args = vars(parser.parse_args(line))  # exits on an unknown option or choice
-        assert args["without"] in (None, *task.INGREDIENTS)
-        given = {k: v for k, v in args.items() if k in task.RECIPES["fast"] and v != ""}
-        o = resolve(task.RECIPES, args["recipe"] or "fast", **given)
-        check(task.main, o)
+        o = options_of(sweep, arguments(sweep, assignment))
+        for name, value in assignment.items():
+            if value is not False:  # a flag that is left out
+                field = name.replace("-", "_")
+                off = field.startswith("no_")
+                assert getattr(o, field.removeprefix("no_")) == (not value if off else value)
 
 
 def test_unknown_value_is_noticed():
     sweep = load(FILES[0])
     sweep["parameters"]["recipe"] = {"values": ["slow"]}
     with pytest.raises(SystemExit):
-        line = arguments(sweep, {"recipe": "slow"})[1:]
-        anno_parser(importlib.import_module("tasks.task1_mlp").main).parse_args(line)
+        options_of(sweep, arguments(sweep, {"recipe": "slow"}))

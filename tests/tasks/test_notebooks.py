@@ -36,7 +36,7 @@ def kernel():
 
 def script_of(nb):
     """The task's script that a notebook imports: the stem of its file."""
-    return re.search(r"from tasks import (\w+) as task", nb_source(nb)).group(1)
+    return re.search(r"from tasks\.(\w+) import", nb_source(nb)).group(1)
 
 
 def nb_source(nb):

@@ -1,11 +1,11 @@
-"""The tasks from end to end on small data: what they write, what they refuse, and that they repeat
-themselves.
+"""Tasks 1 and 2 from end to end on small data: what they write, what they refuse, and that they
+repeat themselves.
 """
 
-import importlib
-import inspect
 import json
+import re
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -15,15 +15,16 @@ from safetensors.torch import load_file
 
 from pokefast.errors import UserError
 from pokefast.scoring.metrics import macro_f1
+from pokefast.task import main, run_task
 from pokefast.training.learner import predict
+from tasks import load_task
 
-TASKS = {name: importlib.import_module(f"tasks.{name}") for name in ("task1_mlp", "task2_cnn")}
 PICTURES = {"class_counts.png", "batch.png", "crops.png", "curves.png", "confusion.png"}
 FILES = PICTURES | {
-    "options.json",
+    "run.json",
     "history.csv",
     "metrics.json",
-    "predictions.csv",
+    "probabilities.csv",
     "examples.json",
     "model.safetensors",
     "model.json",
@@ -32,9 +33,9 @@ FILES = PICTURES | {
 QUICK = dict(epochs=2, bs=16)
 
 
-@pytest.fixture(params=TASKS)
+@pytest.fixture(params=["task1", "task2"])
 def task(request):
-    return TASKS[request.param]
+    return load_task(request.param)
 
 
 @pytest.fixture
@@ -43,113 +44,142 @@ def alone(small, tmp_path):
     return shutil.copytree(small / "task1", tmp_path / "alone")
 
 
-def run_folder(sandbox):
-    (folder,) = (sandbox / "runs").glob("task*")
-    return folder
+@pytest.fixture
+def run(task, alone, tmp_path):
+    """A function that runs the task on the small competition, with options that are given."""
+
+    def _run(recipe=None, **given):
+        return run_task(task, task.recipe(recipe, **given), alone, tmp_path / "out")
+
+    return _run
 
 
-def test_a_run_leaves_everything_behind(task, alone, sandbox, capsys):
-    score = task.main(data=alone, **QUICK)
-    folder = run_folder(sandbox)
+def about(result):
+    return json.loads((result.folder / "run.json").read_text())
+
+
+def test_a_run_leaves_everything_behind(task, run, alone, capsys):
+    result = run(**QUICK)
+    folder = result.folder
     assert {p.name for p in folder.iterdir()} >= FILES
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["f1_macro"] == score and 0 <= score <= 1
-    assert metrics["epochs"] == 2
-    assert set(metrics["per_class_f1"]) == set(pd.read_csv(alone / "train_labels.csv")["label"])
+    assert all(metrics[k] == v for k, v in result.scores.items() if "_seconds" not in k)
+    assert 0 <= metrics["f1_macro"] <= 1 and metrics["epochs"] == 2
+    labels = pd.read_csv(alone / "train_labels.csv", dtype=str)
+    assert set(metrics["per_class_f1"]) == set(labels["label"])
     assert sum(map(sum, metrics["confusion"])) == metrics["n_test"]
     assert all(metrics[f"{k}_seconds"] > 0 for k in ("prepare", "train", "total"))
-    options = json.loads((folder / "options.json").read_text())
-    assert options["recipe"] == "fast" and options["epochs"] == 2
+    options = about(result)
+    assert options["recipe"] == "fast" and options["options"]["epochs"] == 2
+    assert options["given"] == QUICK and "--epochs 2" in options["command"]
+    assert options["published"] == task.published  # the nine classes of the competition
     history = pd.read_csv(folder / "history.csv")
     assert list(history["epoch"]) == [1, 2] and {"train_loss", "f1_score"} <= set(history)
     for name in PICTURES:
         assert min(Image.open(folder / name).size) > 100
-    submission = pd.read_csv(sandbox / "submissions" / f"{task.TASK}_submit.csv")
+    submission = pd.read_csv(result.submission)
     assert list(submission.columns) == ["Id", "Category"]
     assert list(submission["Id"]) == sorted(p.stem for p in (alone / "Test").glob("*.png"))
     out = capsys.readouterr().out
-    assert "\r" not in out and out.count("epoch ") == 2
+    assert "\r" not in out and out.count("epoch ") == 2 and "could not be made" not in out
 
 
-def test_the_same_seed_gives_the_same_bytes(task, alone, sandbox):
-    results, submissions = [], []
+def test_every_probability_is_kept(run, alone):
+    result = run(**QUICK)
+    table = pd.read_csv(result.folder / "probabilities.csv", dtype={"fold": str})
+    columns = [f"p_{name}" for name in about(result)["vocab"]]
+    assert list(table.columns[-len(columns) :]) == columns
+    assert table[columns].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-4)
+    local, test = (table[table["part"] == part] for part in ("local", "test"))
+    assert len(local) == result.scores["n_test"] and local["truth"].notna().all()
+    labels = pd.read_csv(alone / "train_labels.csv").set_index("Id")["label"]
+    assert (labels[local["Id"]].to_numpy() == local["truth"]).all()
+    submission = pd.read_csv(result.submission).set_index("Id")["Category"]
+    assert (submission[test["Id"]].to_numpy() == test["predicted"]).all()
+    assert test["truth"].isna().all() and not set(test["Id"]) & set(labels.index)
+
+
+def test_the_same_seed_gives_the_same_bytes(run):
+    results, files = [], []
     for _ in range(2):
-        task.main(data=alone, **QUICK)
-        submissions.append((sandbox / "submissions" / f"{task.TASK}_submit.csv").read_bytes())
-    for folder in (sandbox / "runs").glob("task*"):
-        metrics = json.loads((folder / "metrics.json").read_text())
-        results.append({k: v for k, v in metrics.items() if not k.endswith("_seconds")})
-    assert len(results) == 2 and results[0] == results[1]
-    assert submissions[0] == submissions[1]
+        result = run(**QUICK)
+        results.append({k: v for k, v in result.scores.items() if not k.endswith("_seconds")})
+        names = ("model.safetensors", "probabilities.csv", "history.csv")
+        written = [result.submission, *(result.folder / name for name in names)]
+        files.append([file.read_bytes() for file in written])
+    assert results[0] == results[1]
+    times = re.compile(rb"\d\d:\d\d")
+    assert [times.sub(b"", f) for f in files[0]] == [times.sub(b"", f) for f in files[1]]
 
 
-def test_saved_weights_give_the_reported_score(task, alone, sandbox):
-    score = task.main(data=alone, **QUICK)
-    dls = task.get_dls(alone, **QUICK)
-    learn = task.get_learner(dls, **QUICK)
-    learn.model.load_state_dict(load_file(run_folder(sandbox) / "model.safetensors"))
+def test_two_runs_that_start_together_have_folders_of_their_own(run):
+    assert run(epochs=0).folder != run(epochs=0).folder
+
+
+def test_saved_weights_give_the_reported_score(task, run, alone):
+    result, o = run(**QUICK), task.recipe(**QUICK)
+    dls = task.get_dls(alone, o)
+    learn = task.get_learner(dls, o)
+    learn.model.load_state_dict(load_file(result.folder / "model.safetensors"))
     predicted = predict(learn, dls[2], flip=True).argmax(1)
-    assert macro_f1(dls[2].targets, predicted, range(len(dls.vocab))) == pytest.approx(score)
+    score = macro_f1(dls[2].targets, predicted, range(len(dls.vocab)))
+    assert score == pytest.approx(result.scores["f1_macro"])
 
 
-def test_every_option_of_main_is_in_both_recipes(task):
-    not_options = {"data", "recipe", "no_early_stop", "without", "out"}
-    options = set(inspect.signature(task.main).parameters) - not_options
-    for recipe in task.RECIPES.values():
-        assert options <= set(recipe)
-
-
-def test_every_ingredient_leaves_something_of_the_fast_recipe_out(task):
-    for options in task.INGREDIENTS.values():
-        assert any(task.RECIPES["fast"][k] != v for k, v in options.items())
-
-
-def test_a_run_without_a_part_goes_where_it_is_told(task, alone, sandbox, tmp_path):
-    task.main(data=alone, without="flip,tta", out=tmp_path / "mine", **QUICK)
-    (folder,) = (tmp_path / "mine" / "runs").glob("task*")
-    options = json.loads((folder / "options.json").read_text())
-    assert options["flip"] is False and options["tta"] is False and options["label_smoothing"]
-    (file,) = (tmp_path / "mine" / "submissions").glob("*_submit.csv")
+def test_the_command_line_runs_a_task_where_it_is_told(task, alone, tmp_path):
+    out = tmp_path / "mine"
+    line = f"--data {alone} --out {out} --epochs 1 --bs 16 --no-flip --no-tta".split()
+    assert main(task, line) == 0
+    (folder,) = out.glob(f"runs/{task.name}-*")
+    options = json.loads((folder / "run.json").read_text())
+    assert options["options"]["flip"] is False and options["options"]["label_smoothing"]
+    assert options["given"] == {"epochs": 1, "bs": 16, "flip": False, "tta": False}
+    (file,) = out.glob("submissions/*_submit.csv")
     assert len(pd.read_csv(file)) > 0
-    assert not list(sandbox.glob("runs/*")) and not list(sandbox.glob("submissions/*.csv"))
+    assert main(task, ["--data", str(tmp_path / "nowhere")]) == 2
 
 
-def test_the_report_recipe_runs(task, alone, sandbox):
-    assert task.main(data=alone, recipe="report", epochs=1) >= 0
-    options = json.loads((run_folder(sandbox) / "options.json").read_text())
+def test_the_report_recipe_runs(run):
+    result = run("report", epochs=1)
+    options = about(result)["options"]
     assert options["bs"] == 16 and options["lr"] == 1e-3 and options["optimizer"] == "adam"
+    assert "--recipe report" in about(result)["command"]
 
 
-def test_refit_trains_a_second_model_on_everything(task, alone, sandbox, capsys):
-    task.main(data=alone, refit=True, **QUICK)
+def test_refit_trains_a_second_model_on_everything(task, run, alone, capsys):
+    result = run(refit=True, **QUICK)
     n = len(pd.read_csv(alone / "train_labels.csv"))
-    assert f"once more on all {n} labelled pictures" in capsys.readouterr().out
-    # not the model that was scored
-    dls = task.get_dls(alone, **QUICK)
-    learn = task.get_learner(dls, **QUICK)
-    metrics = json.loads((run_folder(sandbox) / "metrics.json").read_text())
-    learn.model.load_state_dict(load_file(run_folder(sandbox) / "model.safetensors"))
-    assert metrics["n_train"] < n
-    assert all(torch.isfinite(p).all() for p in learn.model.parameters())
+    assert f"once more on all {n} labelled images" in capsys.readouterr().out
+    assert result.scores["n_train"] < n
+    assert (result.folder / "model.safetensors").exists()
 
 
-def test_the_sample_submission_decides_order_and_columns(task, alone, sandbox):
+def test_folds_take_turns_and_are_averaged(task, run, alone):
+    result = run(folds=3, **QUICK)
+    table = pd.read_csv(result.folder / "probabilities.csv")
+    local = table[table["part"] == "local"]
+    assert set(local["Id"]) == set(pd.read_csv(alone / "train_labels.csv")["Id"])
+    assert local["Id"].is_unique and sorted(local["fold"].unique()) == [1, 2, 3]
+    assert len(list(result.folder.glob("fold*/model.safetensors"))) == 3
+    assert set(pd.read_csv(result.folder / "history.csv")["fold"]) == {1, 2, 3}
+
+
+def test_the_sample_submission_decides_order_and_columns(run, alone):
     ids = sorted((p.stem for p in (alone / "Test").glob("*.png")), reverse=True)
     sample = pd.DataFrame({"image": ids, "type": "Water"})
     sample.to_csv(alone / "sample_submission.csv", index=False)
-    task.main(data=alone, epochs=1, bs=16)
-    submission = pd.read_csv(sandbox / "submissions" / f"{task.TASK}_submit.csv")
+    submission = pd.read_csv(run(epochs=1, bs=16).submission)
     assert list(submission.columns) == ["image", "type"] and list(submission["image"]) == ids
 
 
-def test_a_sample_that_does_not_fit_stops_the_run_before_training(task, alone, sandbox, capsys):
+def test_a_sample_that_does_not_fit_stops_the_run_before_training(run, alone, tmp_path, capsys):
     pd.DataFrame({"Id": ["x"], "Category": ["y"]}).to_csv(
         alone / "sample_submission.csv", index=False
     )
     with pytest.raises(UserError, match="sample_submission.csv"):
-        task.main(data=alone, **QUICK)
+        run(**QUICK)
     assert "epoch" not in capsys.readouterr().out
-    assert not (sandbox / "runs").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -161,41 +191,73 @@ def test_a_sample_that_does_not_fit_stops_the_run_before_training(task, alone, s
         (dict(crop="maybe"), "--crop maybe"),
         (dict(valid=0.9, test=0.2), "--valid 0.9 --test 0.2"),
         (dict(precision="fp16"), "--precision fp16"),
-        (dict(lr=-1), "--lr -1"),
+        (dict(lr=-1.0), "--lr -1"),
     ],
 )
-def test_bad_options_stop_the_run_before_training(task, alone, sandbox, given, says, capsys):
+def test_bad_options_stop_the_run_before_training(run, given, says, capsys, tmp_path):
     with pytest.raises(UserError) as error:
-        task.main(data=alone, **given)
+        run(**given)
     assert says in str(error.value)
     assert "epoch 1" not in capsys.readouterr().out
+    assert not list(tmp_path.glob("out/runs/*"))
 
 
-def test_the_old_submission_survives_a_run_that_fails(task, alone, sandbox):
-    file = sandbox / "submissions" / f"{task.TASK}_submit.csv"
-    file.parent.mkdir()
+def test_an_output_folder_that_cannot_be_is_refused_before_any_work(task, alone, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="it is a file"):
+        run_task(task, task.recipe(**QUICK), alone, tmp_path / "file")
+
+
+def test_the_old_submission_survives_a_run_that_fails(task, run, tmp_path):
+    file = tmp_path / "out" / "submissions" / f"{task.name}_submit.csv"
+    file.parent.mkdir(parents=True)
     file.write_text("old")
     with pytest.raises(UserError):
-        task.main(data=alone, bs=5000)
+        run(bs=5000)
     assert file.read_text() == "old"
 
 
-def test_skip_bad_submits_every_test_picture_all_the_same(task, alone, sandbox):
+def test_a_picture_that_fails_costs_a_line_and_not_the_run(run, monkeypatch, capsys):
+    def fails(*_):
+        raise ValueError("no picture of this")
+
+    monkeypatch.setattr("pokefast.task.draw_figures", fails)
+    monkeypatch.setattr("pokefast.task.write_examples", fails)
+    result = run(epochs=1, bs=16)
+    assert result.submission.exists() and (result.folder / "report.html").exists()
+    out = capsys.readouterr().out
+    assert out.count("could not be made: ValueError: no picture of this") == 2
+
+
+def test_weights_and_submission_come_before_everything_else(run, monkeypatch, tmp_path):
+    def fails(*_):
+        raise RuntimeError("the power goes")
+
+    monkeypatch.setattr("pokefast.task._predict_local", fails)
+    with pytest.raises(RuntimeError):
+        run(epochs=1, bs=16)
+    (folder,) = (tmp_path / "out" / "runs").iterdir()
+    assert {"run.json", "history.csv", "model.safetensors"} <= {p.name for p in folder.iterdir()}
+    assert not (folder / "metrics.json").exists()
+    assert len(list((tmp_path / "out" / "submissions").glob("*.csv"))) == 1
+
+
+def test_skip_bad_submits_every_test_picture_all_the_same(run, alone):
     (alone / "Test" / "broken.png").write_text("no picture")
-    task.main(data=alone, skip_bad=True, epochs=1, bs=16)
-    submission = pd.read_csv(sandbox / "submissions" / f"{task.TASK}_submit.csv")
+    submission = pd.read_csv(run(skip_bad=True, epochs=1, bs=16).submission)
     assert "broken" in set(submission["Id"])
 
 
 def test_the_embedded_data_is_the_default(task, small, monkeypatch):
-    monkeypatch.setattr("pokefast.datasets.drawn.ensure", lambda n: small / f"task{n}")
-    dls = task.get_dls(bs=16)
-    assert dls.path == small / task.TASK
+    monkeypatch.setattr("pokefast.task.embedded", lambda name: small / name)
+    dls = task.get_dls(o=task.recipe(bs=16))
+    assert dls.path == small / task.name
     assert len(dls.vocab) == 9
 
 
 def test_lr_find_works_without_a_screen(task, small):
-    learn = task.get_learner(task.get_dls(small / "task1", bs=16))
+    o = task.recipe(bs=16)
+    learn = task.get_learner(task.get_dls(small / "task1", o), o)
     before = {k: v.clone() for k, v in learn.model.state_dict().items()}
     suggestion = learn.lr_find(num_it=30)
     assert 1e-7 < suggestion.valley < 10
@@ -203,7 +265,8 @@ def test_lr_find_works_without_a_screen(task, small):
 
 
 def test_weighted_sampling_weighs_by_class_count(task, small):
-    learn = task.get_learner(task.get_dls(small / "task1", bs=16), sampler=True, bs=16)
+    o = task.recipe(sampler=True, bs=16)
+    learn = task.get_learner(task.get_dls(small / "task1", o), o)
     with learn.no_logging():
         learn.fit(1)
     dl = learn.dls.train
@@ -213,27 +276,29 @@ def test_weighted_sampling_weighs_by_class_count(task, small):
 
 
 def test_grey_is_one_channel(small):
-    task = TASKS["task1_mlp"]
-    dls = task.get_dls(small / "task1", grey=True, bs=16)
-    learn = task.get_learner(dls, grey=True, bs=16)
+    task = load_task("task1")
+    o = task.recipe(grey=True, bs=16)
+    dls = task.get_dls(small / "task1", o)
+    learn = task.get_learner(dls, o)
     assert dls.train.one_batch()[0].shape == (16, 1, 64, 64)
     assert next(learn.model.parameters()).shape == (256, 4096)
 
 
 def test_the_cnn_sees_four_channels_with_alpha_as_it_is(small):
-    dls = TASKS["task2_cnn"].get_dls(small / "task1", bs=16)
+    task = load_task("task2")
+    dls = task.get_dls(small / "task1", task.recipe(bs=16))
     x = dls.valid.one_batch()[0]
     assert x.shape[1:] == (4, 64, 64)
     assert (x[:, 3] == 1).all()
     assert x[:, :3].min() < -0.5 and x[:, :3].max() > 0.5
 
 
-def test_predict_uncropped_is_another_prediction(alone, sandbox):
-    task = TASKS["task2_cnn"]
-    task.main(data=alone, crop="outline", **QUICK)
-    task.main(data=alone, crop="outline", predict_uncropped=True, **QUICK)
-    first, second = sorted((sandbox / "runs").glob("task*"))
-    # probabilities: so short a training may name one type for every picture
-    name = "predictions.csv"
+def test_predict_uncropped_is_another_prediction(alone, tmp_path):
+    task = load_task("task2")
+    o = task.recipe(crop="outline", **QUICK)
+    first = run_task(task, o, alone, tmp_path).folder
+    second = run_task(task, replace(o, predict_uncropped=True), alone, tmp_path).folder
+    # probabilities: so short a training may name one class for every image
+    name = "probabilities.csv"
     assert (first / name).read_bytes() != (second / name).read_bytes()
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()

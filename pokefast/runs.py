@@ -1,0 +1,125 @@
+"""A run's folder: which files it holds, in which format, and how they are written and read.
+
+    run.json             written first: format, task, title, recipe, options, given (those that are
+                         not the recipe's), command, data, published, vocab, n_train_by_class and
+                         versions
+    model.safetensors,   the network, and what is done to an image before it; with folds in fold1/,
+    model.json           fold2/, ...
+    probabilities.csv    Id, part, fold, group, truth, predicted, and p_<class> for each class, in
+                         the order of vocab
+    history.csv          fold, epoch, train_loss, valid_loss, accuracy, f1_score
+    metrics.json         scores and seconds; a run without it has not finished
+    examples.json, *.png, report.html    what people look at
+
+In probabilities.csv `part` is "local" for the images that the score is of, each predicted by a
+model that has seen neither it nor its near duplicates (`fold` says which), and "test" for those of
+the submission, predicted by the mean of all models.
+"""
+
+import json
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pokefast.errors import UserError
+from pokefast.files import atomic_path, write_json
+
+__all__ = [
+    "FORMAT",
+    "new_folder",
+    "probability_columns",
+    "probability_table",
+    "read_json",
+    "read_run",
+    "versions",
+    "write_run",
+    "write_table",
+]
+
+FORMAT = 2  # of the files above: raised with every change that an older reader would misread
+PACKAGES = ("pokefast", "fastai", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
+ABOUT = ["Id", "part", "fold", "group", "truth", "predicted"]  # columns before the probabilities
+
+
+def new_folder(runs, task):
+    """Make and return a folder runs/<task>-<time> that no other run has.
+
+    Raises UserError where it may not be made.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{i}" for i in range(2, 1000))):  # two may start in the same second
+        folder = Path(runs) / f"{task}-{stamp}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as e:
+            raise UserError(f"{runs}: no folder can be made there ({e.strerror})") from None
+        return folder
+    raise UserError(f"{runs}: a thousand runs have started within this second")
+
+
+def probability_table(items, probabilities, vocab, part, fold=""):
+    """Rows of probabilities.csv as a data frame for the data frame `items` (Id and, where known,
+    label and group), whose `probabilities` are [n, classes] in the order of `vocab`.
+    """
+    probabilities = np.asarray(probabilities, np.float32)
+    table = pd.DataFrame({"Id": items["Id"].to_numpy(), "part": part, "fold": fold})
+    table["group"] = items["group"].to_numpy() if "group" in items else ""
+    table["truth"] = items["label"].to_numpy() if "label" in items else ""
+    table["predicted"] = np.asarray(vocab, object)[probabilities.argmax(1)]
+    return table.join(pd.DataFrame(probabilities, columns=probability_columns(vocab)))
+
+
+def probability_columns(vocab):
+    """The names of the probabilities' columns, which no class can make the same as another's."""
+    return [f"p_{name}" for name in vocab]
+
+
+def write_table(file, table):
+    """Write a data frame as CSV, atomically."""
+    with atomic_path(file) as temp:
+        table.to_csv(temp, index=False)
+
+
+def write_run(folder, about):
+    """Write run.json: the dict `about` with the format and the versions of what runs it."""
+    write_json(Path(folder) / "run.json", {"format": FORMAT, **about, "versions": versions()})
+
+
+def read_run(folder):
+    """The dict of a run's run.json; UserError where it is missing, damaged or of another format."""
+    about = read_json(Path(folder) / "run.json")
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else None
+        raise UserError(f"{folder}/run.json: format {found}; this version reads {FORMAT}")
+    return about
+
+
+def read_json(file):
+    """What a JSON file holds; UserError where it is missing or damaged."""
+    try:
+        return json.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: there is no such file; give the folder of a run") from None
+    except (OSError, ValueError) as e:
+        raise UserError(f"{file}: damaged ({e})") from None
+
+
+def versions():
+    """Versions of Python, the packages used, and the machine, as a dict of strings."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+            continue
+    machine = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        machine += f", {torch.cuda.get_device_name(0)}"
+    return {**found, "machine": machine}
