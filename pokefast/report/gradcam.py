@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a picture the evidence for a class lies.
+"""Grad-CAM: where in an image the evidence for a class lies.
 
 "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization", ICCV 2017. Built on fastai's hooks; the package `grad-cam` would bring OpenCV for the
@@ -12,15 +12,14 @@ import torch
 import torch.nn.functional as F
 from fastai.callback.hook import Hooks, hook_output
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from torch import nn
 
 from pokefast.errors import UserError
 
-__all__ = ["grad_cam", "cam_layer", "has_convolutions", "overlay", "cam_figure"]
+__all__ = ["grad_cam", "cam_layer", "has_convolutions", "overlay"]
 
 HEAT = "inferno"
-OPACITY = 0.75  # of the map where it is 1; 0 where it is 0, so that the picture shows
+OPACITY = 0.75  # of the map where it is 1; 0 where it is 0, so that the image shows
 
 
 def grad_cam(model, x, layer=None, target=None):
@@ -57,8 +56,8 @@ def cam_layer(model, x):
     """The module whose output Grad-CAM looks at: after the last convolution and the BatchNorm and
     activation that follow it, before any pooling. `x` [n, c, h, w] is a batch to run.
 
-    Convolutions of a single pixel, as in squeeze-and-excitation and in heads, and those that cut a
-    picture into patches, as in vision transformers, do not count.
+    Convolutions of a single pixel, as in squeeze-and-excitation and in heads, and those that cut an
+    image into patches, as in vision transformers, do not count.
     """
     calls = []
     modules = [m for m in model.modules() if m is not model]
@@ -84,25 +83,6 @@ def overlay(images, maps):
     heat = colormaps[HEAT](maps)[..., :3].astype(np.float32)
     share = OPACITY * maps[..., None]
     return (1 - share) * color + share * heat
-
-
-def cam_figure(rows, columns=8):
-    """A matplotlib figure; `rows` are (title, images [n, h, w, channels] in 0..1, maps [n, h, w],
-    titles of the images), each shown as a row of pictures with their maps over them.
-    """
-    rows = [row for row in rows if len(row[1])]
-    figure = Figure(figsize=(columns * 1.25, 1.75 * len(rows)))
-    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0] if rows else []
-    for part, (title, images, maps, titles) in zip(parts, rows, strict=True):
-        part.suptitle(title, x=0.01, ha="left", fontsize=10)
-        axes = part.subplots(1, columns, squeeze=False)[0]
-        for ax in axes:
-            ax.axis("off")
-        for ax, picture, name in zip(axes, overlay(images, maps), titles, strict=False):
-            ax.imshow(picture, interpolation="nearest")
-            ax.set_title(name, fontsize=6)
-        part.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.72, wspace=0.08)
-    return figure
 
 
 def _is_convolution(m):

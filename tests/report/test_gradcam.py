@@ -11,7 +11,7 @@ from torch import nn
 
 from pokefast.errors import UserError
 from pokefast.models.networks import cnn, mlp
-from pokefast.report.gradcam import cam_figure, cam_layer, grad_cam, has_convolutions, overlay
+from pokefast.report.gradcam import cam_layer, grad_cam, has_convolutions, overlay
 
 
 def spot_model(head):
@@ -133,19 +133,10 @@ def test_models_and_layers_without_maps_are_refused():
         grad_cam(model, torch.rand(2, 3, 4, 4), layer=model[1])
 
 
-def test_the_overlay_keeps_the_picture_where_there_is_no_evidence():
+def test_the_overlay_keeps_the_image_where_there_is_no_evidence():
     maps = np.zeros((1, 4, 4))
     maps[0, 0, 0] = 1
     for channels in (1, 3, 4):
         shown = overlay(np.full((1, 4, 4, channels), 0.5), maps)
         assert shown.shape == (1, 4, 4, 3)
         assert np.allclose(shown[0, 1:], 0.5) and not np.allclose(shown[0, 0, 0], 0.5)
-
-
-def test_the_figure_has_a_row_for_right_and_one_for_wrong(tmp_path):
-    images, maps = np.random.rand(3, 8, 8, 4), np.random.rand(3, 8, 8)
-    figure = cam_figure([("right", images, maps, "abc"), ("wrong", images[:0], maps[:0], "")])
-    assert len(figure.subfigs) == 1
-    figure = cam_figure([("right", images, maps, "abc"), ("wrong", images, maps, "abc")])
-    assert len(figure.subfigs) == 2
-    figure.savefig(tmp_path / "x.png")
