@@ -5,21 +5,18 @@ Knows nothing of where sprites and photographs come from: `drawn` draws both,
 result does not depend on the number of processes.
 """
 
-from __future__ import annotations
-
 import csv
-import multiprocessing
-import os
-import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
 from PIL import Image
+
+from pokefast.files import atomic_path
 
 __all__ = [
     "TYPES",
@@ -45,7 +42,7 @@ ICON_IMAGE, ART_IMAGE = 64, 256  # side of the composed images in pixels
 ART_SPRITE = (0.34, 0.72)  # longest side of the art, as a share of the image's
 
 # (species, longest side in pixels or None for its native size) -> RGBA sprite cropped to its box
-DrawSprite = Callable[[str, "int | None"], Image.Image]
+DrawSprite = Callable[[str, int | None], Image.Image]
 
 
 @dataclass(frozen=True)
@@ -58,21 +55,16 @@ class Picture:
     split: str  # "Train" or "Test"
 
 
-def parallel_map(
-    function: Callable, jobs: Iterable, workers: int | None = None, setup: tuple = ()
-) -> list:
-    """`[function(job) for job in jobs]` over processes; `setup` is (initializer, arguments)."""
+def parallel_map(function: Callable, jobs: Iterable, workers: int | None = None) -> list:
+    """`[function(job) for job in jobs]` over `workers` processes, by default one a core.
+
+    joblib's processes ask nothing of the caller's main module, and it hands large arrays that
+    `function` holds to all of them as one memory map.
+    """
     jobs = list(jobs)
-    workers = min(os.cpu_count() or 1 if workers is None else workers, len(jobs))
-    initializer, arguments = setup or (None, ())
-    if workers <= 1:
-        if initializer:
-            initializer(*arguments)
-        return [function(job) for job in jobs]
-    # Fork on Linux, as PyTorch's DataLoader does: it needs no guarded main module in the caller.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context, initializer, arguments) as pool:
-        return list(pool.map(function, jobs, chunksize=max(1, len(jobs) // (8 * workers))))
+    workers = max(1, min(effective_n_jobs(workers or -1), len(jobs)))
+    pool = Parallel(workers, batch_size=max(1, len(jobs) // (4 * workers)))
+    return pool(delayed(function)(job) for job in jobs)
 
 
 def photo_crop(rng: np.random.Generator, photo: Image.Image, size: int) -> Image.Image:
@@ -137,30 +129,24 @@ def plan_art(
     return plan
 
 
-# What a worker process needs for every image: set once by _setup, not sent with each job.
-_shared: dict[str, Any] = {}
-
-
-def _setup(values: dict[str, Any]) -> None:
-    _shared.update(values)
-
-
-def _compose(picture: Picture) -> tuple:
+def _compose(
+    picture: Picture,
+    folders: Mapping[str, Path],
+    size: int,
+    sprite_sides: tuple[float, float] | None,
+    seed: tuple[int, int],
+    photos: Sequence[np.ndarray],
+    draw: DrawSprite,
+) -> tuple:
     """Composes one image, saves it, and returns its row of the solution."""
-    folder, size, sprite_sides = (
-        _shared["folders"][picture.split],
-        _shared["size"],
-        _shared["sprite_sides"],
-    )
-    rng = np.random.default_rng([*_shared["seed"], picture.number])
-    photos = _shared["photos"]
-    background = photo_crop(rng, photos[int(rng.integers(len(photos)))], size)
-    side = None
-    if sprite_sides is not None:
-        side = round(size * rng.uniform(*sprite_sides))
-    image, box = paste(rng, _shared["draw"](picture.species, side), background)
+    rng = np.random.default_rng([*seed, picture.number])
+    photo = Image.fromarray(photos[int(rng.integers(len(photos)))])
+    background = photo_crop(rng, photo, size)
+    side = None if sprite_sides is None else round(size * rng.uniform(*sprite_sides))
+    image, box = paste(rng, draw(picture.species, side), background)
     name = str(uuid.UUID(bytes=rng.bytes(16), version=4))
-    image.save(folder / f"{name}.png", compress_level=_shared["compress_level"])
+    # level 3: a tenth more bytes than 6 for half the time
+    image.save(folders[picture.split] / f"{name}.png", compress_level=3)
     return (name, picture.label, picture.species, picture.split, *box)
 
 
@@ -185,34 +171,29 @@ def compose_competition(
     folders = {split: root / (split if icons else split.lower()) for split in ("Train", "Test")}
     for folder in folders.values():
         folder.mkdir(parents=True)
-    values = {
-        "folders": folders,
-        "size": size or (ICON_IMAGE if icons else ART_IMAGE),
-        "sprite_sides": None if icons else sprite_share,
-        "seed": (seed, task),
-        "photos": photos,
-        "draw": draw,
-        "compress_level": 3,  # a tenth more bytes than 6 for half the time
-    }
-    rows = parallel_map(_compose, plan, workers, (_setup, (values,)))
-    _shared.clear()
-    rows = [rows[i] for i in np.random.default_rng([seed, task, len(rows)]).permutation(len(rows))]
-    _write_csv(
-        root / "train_labels.csv", ("Id", "label"), [row[:2] for row in rows if row[3] == "Train"]
+    compose = partial(
+        _compose,
+        folders=folders,
+        size=size or (ICON_IMAGE if icons else ART_IMAGE),
+        sprite_sides=None if icons else sprite_share,
+        seed=(seed, task),
+        photos=[np.asarray(photo) for photo in photos],
+        draw=draw,
     )
+    rows = parallel_map(compose, plan, workers)
+    rows = [rows[i] for i in np.random.default_rng([seed, task, len(rows)]).permutation(len(rows))]
+    labels = [row[:2] for row in rows if row[3] == "Train"]
+    _write_csv(root / "train_labels.csv", ("Id", "label"), labels)
     return rows
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temp, temp.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    os.replace(part, path)
 
 
 def write_solution(path: Path, rows: Sequence[tuple]) -> None:
     """Writes the hidden labels of every image of both splits; boxes are unpadded, half-open."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     _write_csv(path, SOLUTION_COLUMNS, rows)
