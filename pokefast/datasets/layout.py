@@ -4,8 +4,6 @@ A competition appears under its name only when it is complete, and no folder is 
 was not made here.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -13,12 +11,15 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from filelock import FileLock
+
 from pokefast.datasets.compose import write_solution
 from pokefast.errors import UserError
 
 __all__ = ["MARKER", "is_complete", "publish"]
 
 MARKER = ".made_by.json"  # in the competition's folder: what made it and with which settings
+LOCK = ".lock"  # beside the competitions; held while one is made
 
 
 def is_complete(root: Path, settings: Mapping[str, object]) -> bool:
@@ -26,7 +27,7 @@ def is_complete(root: Path, settings: Mapping[str, object]) -> bool:
 
     Raises UserError where anything else is there: it may be someone's own work.
     """
-    if not (root.exists() or root.is_symlink()):
+    if not _exists(root):
         return False
     away = "Move it away, or choose another folder with --out"
     try:
@@ -57,59 +58,56 @@ def publish(
 ) -> bool:
     """Makes competition `task` (1 and 2 together, or 3) below `out`; True unless it was there.
 
-    `build(folder)` writes it to the folder given and returns the solution's rows. Two processes may
-    call this at once: both build, the first to finish wins, and the other's copy is dropped.
-    Raises UserError as `is_complete` does.
+    `build(folder)` writes it to the folder given and returns the solution's rows. A process that
+    comes while another is at it waits, and finds it made. Raises UserError as `is_complete` does.
     """
-    root = out / ("task3" if task == 3 else "task1")
-    twin = out / "task2"
-    made = False
-    if root.name == "task1" and (twin.exists() or twin.is_symlink()) and not _is_twin(twin, root):
+    root, twin = out / ("task3" if task == 3 else "task1"), out / "task2"
+    if task != 3 and _exists(twin) and not (twin.is_symlink() and os.readlink(twin) == root.name):
         is_complete(twin, settings)
-    if not is_complete(root, settings):
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            work = Path(tempfile.mkdtemp(prefix=f".{root.name}-", suffix=".part", dir=out))
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {out} ({error.strerror}). Choose another folder with --out."
-            ) from None
-        try:
-            rows = build(work / root.name)
-            marker = {"settings": dict(settings), "images": len(rows)}
-            (work / root.name / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
-            for number in (3,) if task == 3 else (1, 2):
-                write_solution(out / "solution" / f"task{number}.csv", rows)
-            try:
-                os.rename(work / root.name, root)
-                made = True
-            except OSError:
-                if not is_complete(root, settings):
-                    raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    if root.name == "task1" and not (twin.exists() or twin.is_symlink()):
-        _link(root, twin)
+    if is_complete(root, settings) and (task == 3 or _exists(twin)):
+        return False
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = FileLock(out / LOCK).acquire()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {out} ({error.strerror}). Choose another folder with --out."
+        ) from None
+    with held:
+        made = not is_complete(root, settings)
+        if made:
+            _build(root, task, settings, build)
+        if task != 3 and not _exists(twin):
+            _link(root, twin)
     return made
 
 
-def _is_twin(twin: Path, root: Path) -> bool:
-    return twin.is_symlink() and os.readlink(twin) == root.name
+def _build(
+    root: Path, task: int, settings: Mapping[str, object], build: Callable[[Path], list[tuple]]
+) -> None:
+    """The competition in a folder beside `root`, which gets that name once it is complete."""
+    with tempfile.TemporaryDirectory(
+        prefix=f".{root.name}-", suffix=".part", dir=root.parent
+    ) as work:
+        part = Path(work) / root.name
+        rows = build(part)
+        marker = {"settings": dict(settings), "images": len(rows)}
+        (part / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
+        for number in (3,) if task == 3 else (1, 2):
+            write_solution(root.parent / "solution" / f"task{number}.csv", rows)
+        os.rename(part, root)
+
+
+def _exists(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _link(root: Path, twin: Path) -> None:
     """`twin` as a relative link to `root`; a copy where the file system has no links."""
     try:
         os.symlink(root.name, twin, target_is_directory=True)
-    except FileExistsError:  # another process was faster
-        pass
     except OSError:
         with tempfile.TemporaryDirectory(
             prefix=f".{twin.name}-", suffix=".part", dir=root.parent
         ) as work:
-            copy = shutil.copytree(root, Path(work) / twin.name)
-            try:
-                os.rename(copy, twin)
-            except OSError:
-                if not twin.exists():
-                    raise
+            os.rename(shutil.copytree(root, Path(work) / twin.name), twin)

@@ -24,7 +24,7 @@ from pokefast.datasets.compose import (
 )
 from pokefast.datasets.creatures import make_creatures
 from pokefast.datasets.drawing import draw_art, draw_icon
-from pokefast.datasets.layout import MARKER
+from pokefast.datasets.layout import LOCK, MARKER
 from pokefast.errors import UserError
 
 
@@ -218,13 +218,13 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(synth, "compose_competition", fail)
     with pytest.raises(RuntimeError, match="full disk"):
         synth.small_competition(tmp_path, 3, n_per_class=3)
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == [LOCK]
 
 
-def test_two_builders_at_once_both_succeed(tmp_path):
+def test_of_two_builders_at_once_one_waits_and_finds_it_made(tmp_path):
     code = (
-        "import sys; from pokefast.datasets.drawn import small_competition; "
-        "small_competition(sys.argv[1], 1, 2)"
+        "import sys; from pokefast.datasets import drawn; few = dict.fromkeys(drawn.TYPES, 2); "
+        "print(drawn.make_task12(sys.argv[1], 0, few, few, few, backgrounds=6, workers=1))"
     )
     with ThreadPoolExecutor(2) as pool:
         command = [sys.executable, "-c", code, str(tmp_path)]
@@ -232,8 +232,9 @@ def test_two_builders_at_once_both_succeed(tmp_path):
             pool.map(lambda _: subprocess.run(command, capture_output=True, text=True), range(2))
         )
     assert [one.returncode for one in done] == [0, 0], done
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["solution", "task1", "task2"]
-    assert json.loads((tmp_path / "task1" / MARKER).read_text())["images"] == 27
+    assert sorted(one.stdout for one in done) == ["False\n", "True\n"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [LOCK, "solution", "task1", "task2"]
+    assert json.loads((tmp_path / "task1" / MARKER).read_text())["images"] == 36
 
 
 def test_the_command_line_names_a_wrong_option(tmp_path, capsys):
