@@ -9,14 +9,11 @@ needs that folder for training.
 The same seed gives the same bytes with the same versions of numpy, scipy and Pillow.
 """
 
-from __future__ import annotations
-
-import argparse
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
@@ -36,12 +33,13 @@ from pokefast.datasets.drawing import draw_art, draw_icon
 from pokefast.datasets.layout import publish
 from pokefast.errors import UserError
 from pokefast.files import DATA
+from pokefast.options import run_cli
 
 __all__ = [
     "VERSION",
     "SPECIES_ICONS",
     "SPECIES_ART",
-    "ensure",
+    "embedded",
     "make_task12",
     "make_task3",
     "small_competition",
@@ -49,24 +47,95 @@ __all__ = [
 ]
 
 VERSION = 2  # raised with every change of what the same seed draws
-SPECIES_ICONS = dict(zip(TYPES, (15, 9, 15, 14, 10, 26, 17, 11, 34), strict=True))  # 151
-SPECIES_ART = dict(
-    zip(TYPES, (63, 25, 47, 66, 30, 93, 28, 41, 105), strict=True)
-)  # 498; 80% of each train
+# species of each type: 151 icons; 498 with art, 80% of each for training
+SPECIES_ICONS = dict(zip(TYPES, (15, 9, 15, 14, 10, 26, 17, 11, 34), strict=True))
+SPECIES_ART = dict(zip(TYPES, (63, 25, 47, 66, 30, 93, 28, 41, 105), strict=True))
 BACKGROUNDS = 96  # generated, each cropped many times
-ART_SHARE = (0.5, 0.95)  # longest side of task 3's creatures, as a share of the image's
-SAMPLE_SHARE = 0.15  # of the images lie on one of the two sample photographs
+ICON_BACKGROUND = 256  # side of tasks 1 and 2's backgrounds in pixels
+ART_FRACTION = (0.5, 0.95)  # longest side of task 3's creatures, of the image's
+SAMPLE_FRACTION = 0.15  # of the images that lie on one of the two sample photographs
+
+
+def embedded(name: str, out: Path = DATA, seed: int = 0) -> Path:
+    """The folder of competition `name` ("task1", "task2" or "task3") below `out`, made now where it
+    is not there (on two cores half a minute, for task 3 a minute and a half).
+
+    Raises UserError for another name, and where something else has the folder's name.
+    """
+    if name not in ("task1", "task2", "task3"):
+        raise UserError(f"there is no embedded data for {name!r}, only for task1, task2 and task3")
+    (make_task3 if name == "task3" else make_task12)(out, seed)
+    return Path(out) / name
+
+
+def make_task12(
+    out: Path,
+    seed: int = 0,
+    train_counts: Mapping[str, int] = TRAIN_ICONS,
+    test_counts: Mapping[str, int] = TEST_ICONS,
+    species: Mapping[str, int] = SPECIES_ICONS,
+    backgrounds: int = BACKGROUNDS,
+    workers: int | None = None,
+) -> bool:
+    """Makes `out/task1` and `out/task2`; True if they were not there.
+
+    `species[type]` creatures of each type; `backgrounds` generated images, cropped many times.
+    """
+    images = sum(train_counts.values()) + sum(test_counts.values())
+    plan = partial(plan_icons, train=train_counts, test=test_counts)
+    return _make(out, 1, seed, plan, images, species, backgrounds, workers)
+
+
+def make_task3(
+    out: Path,
+    seed: int = 0,
+    species: Mapping[str, int] = SPECIES_ART,
+    images: int = 3,
+    size: int = 256,
+    backgrounds: int = BACKGROUNDS,
+    workers: int | None = None,
+) -> bool:
+    """Makes `out/task3`, `images` of every species, `size` px square; True if not there."""
+    count, plan = images * sum(species.values()), partial(plan_art, images=images)
+    return _make(out, 3, seed, plan, count, species, backgrounds, workers, size)
+
+
+def _make(
+    out: Path,
+    task: int,
+    seed: int,
+    plan: Callable,
+    images: int,
+    species: Mapping[str, int],
+    backgrounds: int,
+    workers: int | None,
+    size: int | None = None,
+) -> bool:
+    """Competition `task` below `out`; `plan(names by type, rng)` says what its images show."""
+    settings = {"made_by": "pokefast.datasets.drawn", "version": VERSION, "seed": seed}
+    settings |= {"task": task, "images": images, "species": sum(species.values())}
+    settings |= {"size": size} if size else {}
+
+    def build(root: Path) -> list[tuple]:
+        rng = np.random.default_rng([seed, task, 0])
+        creatures = make_creatures(dict(species), rng)
+        names = {kind: [one.name for one in group] for kind, group in creatures.items()}
+        planned = plan(names, rng)
+        side = 2 * size if size else ICON_BACKGROUND
+        keys = [(seed, task, 1, i) for i in range(backgrounds)]
+        samples = sample_photographs()
+        copies = max(1, round(backgrounds * SAMPLE_FRACTION / len(samples)))
+        photos = parallel_map(partial(_background, side), keys, workers) + samples * copies
+        draw = _Sprites(creatures)
+        return compose_competition(
+            root, task, planned, draw, photos, seed, size, workers, ART_FRACTION
+        )
+
+    return publish(Path(out), task, settings, build)
 
 
 def _background(side: int, key: tuple[int, ...]) -> Image.Image:
     return make_background(np.random.default_rng(key), side)
-
-
-def _photos(seed: int, task: int, count: int, side: int, workers: int | None) -> list[Image.Image]:
-    keys = [(seed, task, 1, i) for i in range(count)]
-    samples = sample_photographs()
-    copies = max(1, round(count * SAMPLE_SHARE / len(samples)))
-    return parallel_map(partial(_background, side), keys, workers) + samples * copies
 
 
 class _Sprites:
@@ -82,65 +151,6 @@ class _Sprites:
         if name not in self.icons:
             self.icons[name] = draw_icon(self.creatures[name])
         return self.icons[name]
-
-
-def make_task12(
-    out: Path,
-    seed: int = 0,
-    train_counts: Mapping[str, int] = TRAIN_ICONS,
-    test_counts: Mapping[str, int] = TEST_ICONS,
-    species: Mapping[str, int] = SPECIES_ICONS,
-    backgrounds: int = BACKGROUNDS,
-    workers: int | None = None,
-) -> bool:
-    """Makes `out/task1` and `out/task2`; True if they were not there.
-
-    `species[type]` creatures of each type; `backgrounds` generated pictures, cropped many times.
-    """
-    images = sum(train_counts.values()) + sum(test_counts.values())
-    settings = _settings(seed, task=1, images=images, species=sum(species.values()))
-
-    def build(root: Path) -> list[tuple]:
-        rng = np.random.default_rng([seed, 1, 0])
-        creatures = make_creatures(dict(species), rng)
-        names = {kind: [one.name for one in group] for kind, group in creatures.items()}
-        plan = plan_icons(names, rng, train_counts, test_counts)
-        photos = _photos(seed, 1, backgrounds, 256, workers)
-        return compose_competition(
-            root, 1, plan, _Sprites(creatures), photos, seed, workers=workers
-        )
-
-    return publish(Path(out), 1, settings, build)
-
-
-def make_task3(
-    out: Path,
-    seed: int = 0,
-    species: Mapping[str, int] = SPECIES_ART,
-    images: int = 3,
-    size: int = 256,
-    backgrounds: int = BACKGROUNDS,
-    workers: int | None = None,
-) -> bool:
-    """Makes `out/task3`, `images` of every species, `size` px square; True if not there."""
-    count = sum(species.values())
-    settings = _settings(seed, task=3, images=images * count, species=count, size=size)
-
-    def build(root: Path) -> list[tuple]:
-        rng = np.random.default_rng([seed, 3, 0])
-        creatures = make_creatures(dict(species), rng)
-        names = {kind: [one.name for one in group] for kind, group in creatures.items()}
-        plan = plan_art(names, rng, images)
-        photos = _photos(seed, 3, backgrounds, 2 * size, workers)
-        return compose_competition(
-            root, 3, plan, _Sprites(creatures), photos, seed, size, workers, ART_SHARE
-        )
-
-    return publish(Path(out), 3, settings, build)
-
-
-def _settings(seed: int, **values: int) -> dict[str, object]:
-    return {"made_by": "pokefast.datasets.drawn", "version": VERSION, "seed": seed, **values}
 
 
 def small_competition(out: Path, task: int, n_per_class: int = 12, seed: int = 0) -> Path:
@@ -162,53 +172,26 @@ def small_competition(out: Path, task: int, n_per_class: int = 12, seed: int = 0
     return out / f"task{task}"
 
 
-def ensure(task: int, out: Path | str | None = None, seed: int = 0) -> Path:
-    """The folder of competition `task` (1, 2 or 3) below `out`, made now if it is not there.
-
-    `out` is the project's `data` folder by default. Raises UserError where something else has the
-    folder's name.
+def main(
+    out: Path = Path("data"),  # folder to write to
+    seed: int = 0,  # of all that is random: 0 or more
+    task: Annotated[int, {"nargs": "+", "choices": [1, 2, 3]}] = (1, 2, 3),  # which to make
+):
+    """Make the embedded data set, three competitions of procedural creatures in Kaggle's layout;
+    what is there already stays.
     """
-    if task not in (1, 2, 3):
-        raise UserError(f"there is no task {task!r}: the tasks are 1, 2 and 3.")
-    out = DATA if out is None else Path(out)
-    (make_task3 if task == 3 else make_task12)(out, seed)
-    return out / f"task{task}"
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line; prints a line for each competition."""
-    parser = argparse.ArgumentParser(
-        "python -m pokefast.datasets.drawn", description=__doc__.split("\n")[0], allow_abbrev=False
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("data"), help="folder to write to (default: data)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="0 or more (default: 0)")
-    parser.add_argument(
-        "--task",
-        type=int,
-        nargs="+",
-        choices=(1, 2, 3),
-        default=[1, 2, 3],
-        help="default: all three",
-    )
-    options = parser.parse_args(argv)
-    if options.seed < 0:
-        parser.error("--seed must be 0 or more")
-    try:
-        for task, make in ((1, make_task12), (3, make_task3)):
-            if task in options.task or (task == 1 and 2 in options.task):
-                start = time.perf_counter()
-                made = make(options.out, options.seed)
-                name = options.out / ("task3" if task == 3 else "task1 and task2")
-                print(
-                    f"{name}: made in {time.perf_counter() - start:.1f} s"
-                    if made
-                    else f"{name}: complete already"
-                )
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: it must be 0 or more")
+    for name, numbers, make in (
+        ("task1 and task2", {1, 2}, make_task12),
+        ("task3", {3}, make_task3),
+    ):
+        if numbers & set(task):
+            start = time.perf_counter()
+            made = make(out, seed)
+            took = f"made in {time.perf_counter() - start:.1f} s"
+            print(f"{Path(out) / name}: {took if made else 'complete already'}")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_cli(main))

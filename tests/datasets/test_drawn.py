@@ -26,6 +26,7 @@ from pokefast.datasets.creatures import make_creatures
 from pokefast.datasets.drawing import draw_art, draw_icon
 from pokefast.datasets.layout import LOCK, MARKER
 from pokefast.errors import UserError
+from pokefast.options import run_cli
 
 
 def read_csv(path):
@@ -191,15 +192,15 @@ def test_folders_of_others_are_refused_and_kept(tmp_path):
     (tmp_path / "task1").mkdir()
     (tmp_path / "task1" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="was not made by"):
-        synth.ensure(1, tmp_path)
+        synth.embedded("task1", tmp_path)
     assert (tmp_path / "task1" / "mine.txt").read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["task1"]
     (tmp_path / "second").mkdir()
     (tmp_path / "second" / "task2").mkdir()
     with pytest.raises(UserError, match="was not made by"):
-        synth.ensure(2, tmp_path / "second")
-    with pytest.raises(UserError, match="the tasks are 1, 2 and 3"):
-        synth.ensure(4, tmp_path)
+        synth.embedded("task2", tmp_path / "second")
+    with pytest.raises(UserError, match="'task4', only for task1, task2 and task3"):
+        synth.embedded("task4", tmp_path)
 
 
 def test_other_settings_and_missing_images_are_refused(tmp_path):
@@ -237,14 +238,45 @@ def test_of_two_builders_at_once_one_waits_and_finds_it_made(tmp_path):
     assert json.loads((tmp_path / "task1" / MARKER).read_text())["images"] == 36
 
 
-def test_the_command_line_names_a_wrong_option(tmp_path, capsys):
-    for wrong in (["--task", "4"], ["--se", "1"], ["--seed", "-1"]):
-        with pytest.raises(SystemExit):
-            synth.main(["--out", str(tmp_path), *wrong])
-        assert wrong[0] in capsys.readouterr().err
+def test_one_asks_by_name_for_a_folder(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(synth, "make_task12", lambda *args: asked.append((12, *args)))
+    monkeypatch.setattr(synth, "make_task3", lambda *args: asked.append((3, *args)))
+    for name in ("task1", "task2", "task3"):
+        assert synth.embedded(name, tmp_path, seed=4) == tmp_path / name
+    assert asked == [(n, tmp_path, 4) for n in (12, 12, 3)]
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        (["--task", "4"], "--task"),
+        (["--se", "1"], "--se"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--task", "3"], "was not made by"),
+    ],
+)
+def test_the_command_line_names_a_wrong_option(given, says, tmp_path, capsys, monkeypatch):
     (tmp_path / "task3").mkdir()
-    with pytest.raises(SystemExit, match="was not made by"):
-        synth.main(["--out", str(tmp_path), "--task", "3"])
+    monkeypatch.setattr(sys, "argv", ["drawn", "--out", str(tmp_path), *given])
+    try:
+        status = run_cli(synth.main)
+    except SystemExit as stopped:  # argparse's own
+        status = stopped.code
+    assert status == 2 and says in capsys.readouterr().err
+    assert not (tmp_path / "task1").exists()
+
+
+def test_the_command_line_makes_what_is_asked_for(tmp_path, capsys, monkeypatch):
+    made = []
+    monkeypatch.setattr(synth, "make_task12", lambda *args: made.append(args) or True)
+    monkeypatch.setattr(synth, "make_task3", lambda *args: made.append(args) or False)
+    options = ["--out", str(tmp_path), "--seed", "5", "--task", "2", "3"]
+    monkeypatch.setattr(sys, "argv", ["drawn", *options])
+    assert run_cli(synth.main) == 0
+    assert made == [(tmp_path, 5), (tmp_path, 5)]
+    out = capsys.readouterr().out
+    assert "task1 and task2: made in" in out and "task3: complete already" in out
 
 
 def nearest_image_score(out, task, crop):

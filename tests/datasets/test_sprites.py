@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import sys
 import tarfile
 from collections import Counter
 
@@ -15,6 +16,7 @@ from pokefast.datasets import fetch
 from pokefast.datasets import sprites as real_data
 from pokefast.datasets.compose import TYPES
 from pokefast.errors import UserError
+from pokefast.options import run_cli
 
 
 def draw_disc(path, colour, size):
@@ -136,7 +138,7 @@ def install(folder, name, script="exit 0"):
     (folder / name).chmod(0o755)
 
 
-def test_a_missing_program_is_named_before_anything_is_fetched(tmp_path, monkeypatch, capsys):
+def test_a_missing_program_is_named_before_anything_is_fetched(tmp_path, monkeypatch):
     programs, cache = tmp_path / "bin", tmp_path / "cache"
     programs.mkdir()
     monkeypatch.setenv("PATH", str(programs))
@@ -146,8 +148,8 @@ def test_a_missing_program_is_named_before_anything_is_fetched(tmp_path, monkeyp
         ("apt-get", "--photos"),
         ("dpkg", "--photos"),
     ):
-        with pytest.raises(SystemExit, match=rf"{program} is not installed.*{advice}"):
-            real_data.main(["--out", str(tmp_path / "out"), "--cache", str(cache)])
+        with pytest.raises(UserError, match=rf"{program} is not installed.*{advice}"):
+            real_data.main(out=tmp_path / "out", cache=cache)
         assert not cache.exists() and not (tmp_path / "out").exists()
         install(programs, program)
     with pytest.raises(UserError, match="is not a folder"):
@@ -205,16 +207,8 @@ def test_the_command_composes_with_photographs_of_ones_own(tmp_path, assets, mon
     mine = tmp_path / "mine"
     mine.mkdir()
     monkeypatch.setenv("PATH", "")
-    real_data.main(
-        [
-            "--out",
-            str(tmp_path),
-            "--cache",
-            str(tmp_path / "cache"),
-            "--photos",
-            str(mine),
-            "--half",
-            "odd",
-        ]
-    )
-    assert str(mine) in capsys.readouterr().out
+    given = {"--out": tmp_path, "--cache": tmp_path / "cache", "--photos": mine, "--half": "odd"}
+    monkeypatch.setattr(sys, "argv", ["sprites", *(str(i) for pair in given.items() for i in pair)])
+    assert run_cli(real_data.main) == 0
+    out = capsys.readouterr().out
+    assert all(f"{tmp_path / name}: made" in out for name in (mine, "odd", "7"))
