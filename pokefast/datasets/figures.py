@@ -68,148 +68,148 @@ def _spiky(rng, cx, cy, r, n):
     return np.stack([cx + rad * np.cos(t), cy + rad * np.sin(t)], 1)
 
 
-def draw_figure(rng):
-    "A cartoon figure cropped to its box: RGBA image, longest side at most `FIGURE` pixels."
-    S = FIGURE
-    im = Image.new("RGBA", (S, S), (0, 0, 0, 0))
-    pal = [_colour(rng) for _ in range(rng.integers(2, 6))]
-    style = rng.random()
-    base = _shade((rng.integers(0, 40), rng.integers(0, 40), rng.integers(0, 40)), 1.0)
-    width = int(round(rng.uniform(1.5, 5)))
+class _Figure:
+    """A cartoon figure while it is drawn: a square canvas, its colours, and where body and head
+    are.
+    """
 
-    def part(pts, c, detail=True):
-        mask = Image.new("L", (S, S), 0)
-        xy = [tuple(map(float, p)) for p in pts]
+    def __init__(self, rng):
+        self.rng = rng
+        self.image = Image.new("RGBA", (FIGURE, FIGURE), (0, 0, 0, 0))
+        self.colours = [_colour(rng) for _ in range(rng.integers(2, 6))]
+        style = rng.random()
+        self.outline = "dark" if style < 0.65 else "tinted" if style < 0.88 else "none"
+        self.ink = tuple(int(rng.integers(0, 40)) for _ in range(3))
+        self.width = int(round(rng.uniform(1.5, 5)))
+        x, y = FIGURE / 2 + rng.normal(0, 10), FIGURE / 2 + rng.normal(0, 10)
+        rx, ry = rng.uniform(0.1, 0.26) * FIGURE, rng.uniform(0.1, 0.26) * FIGURE
+        self.body, turn = (x, y, rx, ry), rng.uniform(0, 6.3)
+        radius = rng.uniform(0.08, 0.2) * FIGURE
+        self.head = (x + np.cos(turn) * rx * 1.1, y - abs(np.sin(turn)) * ry * 1.2, radius)
+
+    def colour(self):
+        """One of the figure's colours."""
+        rng = self.rng
+        if rng.random() < 0.85:
+            return self.colours[rng.integers(len(self.colours))]
+        return _shade(self.colours[0], 0.8)
+
+    def part(self, points, colour=None):
+        """Fill the outline `points`, shade and spot it at times, and draw its line."""
+        rng, colour = self.rng, colour or self.colour()
+        mask = Image.new("L", self.image.size, 0)
+        xy = [tuple(map(float, p)) for p in points]
         ImageDraw.Draw(mask).polygon(xy, fill=255)
-        im.paste(c, (0, 0), mask)
-        if detail and rng.random() < 0.6:  # a shadow or a light: the same shape, moved, inside it
-            d = rng.uniform(0.03, 0.12) * S
-            moved = ImageChops.offset(
-                mask, int(rng.normal(0, 1) * d), int(-abs(rng.normal(0, 1)) * d)
-            )
-            inner = ImageChops.subtract(mask, moved)
-            im.paste(_shade(c, rng.choice([0.6, 0.75, 0.85, 1.2])), (0, 0), inner)
-        if detail and rng.random() < 0.3:
-            spots = Image.new("L", (S, S), 0)
-            dr = ImageDraw.Draw(spots)
-            x0, y0 = pts.min(0)
-            x1, y1 = pts.max(0)
-            for _ in range(rng.integers(1, 7)):
-                cx, cy = rng.uniform(x0, x1), rng.uniform(y0, y1)
-                if rng.random() < 0.5:
-                    r = rng.uniform(0.02, 0.09) * S
-                    dr.ellipse((cx - r, cy - r * 0.8, cx + r, cy + r * 0.8), fill=255)
-                else:
-                    p = _limb(rng, cx, cy, rng.uniform(0, 6.3), rng.uniform(0.1, 0.4) * S, 4, 2)
-                    dr.polygon([tuple(map(float, q)) for q in p], fill=255)
-            c2 = pal[rng.integers(len(pal))]
-            edge = spots.filter(ImageFilter.MaxFilter(3)) if rng.random() < 0.5 else spots
-            im.paste(_shade(c2, 0.4), (0, 0), ImageChops.multiply(edge, mask))
-            im.paste(c2, (0, 0), ImageChops.multiply(spots, mask))
-        if style < 0.88:
-            line = base if style < 0.65 else _shade(c, rng.uniform(0.2, 0.5))
-            ImageDraw.Draw(im).line(
-                [*xy, xy[0], xy[1]], fill=(*line, 255), width=width, joint="curve"
-            )
+        self.image.paste(colour, (0, 0), mask)
+        if rng.random() < 0.6:  # a shadow or a light: the same shape, moved, inside it
+            d = rng.uniform(0.03, 0.12) * FIGURE
+            dx, dy = int(rng.normal(0, 1) * d), int(-abs(rng.normal(0, 1)) * d)
+            inner = ImageChops.subtract(mask, ImageChops.offset(mask, dx, dy))
+            self.image.paste(_shade(colour, rng.choice([0.6, 0.75, 0.85, 1.2])), (0, 0), inner)
+        if rng.random() < 0.3:
+            self.spots(points, mask)
+        if self.outline != "none":
+            ink = self.ink if self.outline == "dark" else _shade(colour, rng.uniform(0.2, 0.5))
+            draw = ImageDraw.Draw(self.image)
+            draw.line([*xy, *xy[:2]], fill=(*ink, 255), width=self.width, joint="curve")
 
-    def col():
-        return pal[rng.integers(len(pal))] if rng.random() < 0.85 else _shade(pal[0], 0.8)
+    def spots(self, points, mask):
+        """Discs and strokes in another colour on the part `mask`, with or without a rim."""
+        rng, spots = self.rng, Image.new("L", self.image.size, 0)
+        draw = ImageDraw.Draw(spots)
+        for _ in range(rng.integers(1, 7)):
+            x, y = rng.uniform(points.min(0), points.max(0))
+            if rng.random() < 0.5:
+                r = rng.uniform(0.02, 0.09) * FIGURE
+                draw.ellipse((x - r, y - r * 0.8, x + r, y + r * 0.8), fill=255)
+            else:
+                turn, length = rng.uniform(0, 6.3), rng.uniform(0.1, 0.4) * FIGURE
+                stroke = _limb(rng, x, y, turn, length, 4, 2)
+                draw.polygon([tuple(map(float, p)) for p in stroke], fill=255)
+        colour = self.colours[rng.integers(len(self.colours))]
+        rim = spots.filter(ImageFilter.MaxFilter(3)) if rng.random() < 0.5 else spots
+        self.image.paste(_shade(colour, 0.4), (0, 0), ImageChops.multiply(rim, mask))
+        self.image.paste(colour, (0, 0), ImageChops.multiply(spots, mask))
 
-    cx, cy = S / 2 + rng.normal(0, 10), S / 2 + rng.normal(0, 10)
-    rx, ry = rng.uniform(0.1, 0.26) * S, rng.uniform(0.1, 0.26) * S
-    a = rng.uniform(0, 6.3)
-    hx, hy = cx + np.cos(a) * rx * 1.1, cy - abs(np.sin(a)) * ry * 1.2
-    hr = rng.uniform(0.08, 0.2) * S
-    for _ in range(rng.integers(0, 4)):  # behind the body: tail, wings, far limbs
-        a = rng.uniform(0, 6.3)
-        k = rng.random()
-        if k < 0.6:
-            part(
-                _limb(
-                    rng,
-                    cx,
-                    cy,
-                    a,
-                    rng.uniform(0.25, 0.55) * S,
-                    rng.uniform(4, 22),
-                    rng.uniform(1, 16),
-                ),
-                col(),
-            )
-        elif k < 0.85:
-            part(
-                _blob(
-                    rng,
-                    cx + np.cos(a) * rx,
-                    cy + np.sin(a) * ry,
-                    rng.uniform(15, 60),
-                    rng.uniform(10, 40),
-                    0.3,
-                ),
-                col(),
-            )
-        else:
-            part(_spiky(rng, cx, cy, rng.uniform(0.2, 0.42) * S, rng.integers(5, 12)), col())
-    if rng.random() < 0.9:
-        k = rng.random()
-        if k < 0.8:
-            part(_blob(rng, cx, cy, rx, ry, rng.choice([0.05, 0.15, 0.3])), pal[0])
-        else:
-            part(_spiky(rng, cx, cy, max(rx, ry), rng.integers(4, 10)), pal[0])
-    for _ in range(rng.integers(0, 6)):
-        a = rng.uniform(0, 6.3)
-        x, y = cx + np.cos(a) * rx * 0.8, cy + np.sin(a) * ry * 0.8
-        w = rng.uniform(3, 16)
-        part(
-            _limb(rng, x, y, a, rng.uniform(0.1, 0.3) * S, w, w * rng.uniform(0.1, 1.3), 0.6), col()
-        )
-    if rng.random() < 0.75:
-        for _ in range(rng.integers(0, 4)):  # ears, horns
-            a = rng.uniform(-3, 0)
-            part(
-                _limb(
-                    rng,
-                    hx + np.cos(a) * hr * 0.6,
-                    hy + np.sin(a) * hr * 0.6,
-                    a,
-                    rng.uniform(0.05, 0.3) * S,
-                    rng.uniform(3, 14),
-                    rng.uniform(0, 5),
-                    0.5,
-                ),
-                col(),
-            )
-        part(_blob(rng, hx, hy, hr, hr * rng.uniform(0.7, 1.2), 0.08), col())
-        d = ImageDraw.Draw(im)
-        for s in (-1, 1):
-            r = rng.uniform(0.12, 0.3) * hr
-            ex, ey = hx + s * hr * 0.4, hy - 0.1 * hr
-            d.ellipse(
-                (ex - r, ey - r, ex + r, ey + r), fill=(255, 255, 255, 255), outline=(*base, 255)
-            )
-            r *= 0.5
-            d.ellipse((ex - r, ey - r, ex + r, ey + r), fill=(*_colour(rng), 255))
-    if rng.random() < 0.12:  # loose pieces
+    def draw_behind(self):
+        """Tail, wings and far limbs."""
+        rng, (x, y, rx, ry) = self.rng, self.body
+        for _ in range(rng.integers(0, 4)):
+            turn, kind = rng.uniform(0, 6.3), rng.random()
+            if kind < 0.6:
+                length = rng.uniform(0.25, 0.55) * FIGURE
+                points = _limb(rng, x, y, turn, length, rng.uniform(4, 22), rng.uniform(1, 16))
+            elif kind < 0.85:
+                wide, high = rng.uniform(15, 60), rng.uniform(10, 40)
+                points = _blob(rng, x + np.cos(turn) * rx, y + np.sin(turn) * ry, wide, high, 0.3)
+            else:
+                radius = rng.uniform(0.2, 0.42) * FIGURE
+                points = _spiky(rng, x, y, radius, rng.integers(5, 12))
+            self.part(points)
+
+    def draw_body(self):
+        """The trunk, most times, and limbs before it."""
+        rng, (x, y, rx, ry) = self.rng, self.body
+        if rng.random() < 0.9:
+            if rng.random() < 0.8:
+                points = _blob(rng, x, y, rx, ry, rng.choice([0.05, 0.15, 0.3]))
+            else:
+                points = _spiky(rng, x, y, max(rx, ry), rng.integers(4, 10))
+            self.part(points, self.colours[0])
+        for _ in range(rng.integers(0, 6)):
+            turn, width = rng.uniform(0, 6.3), rng.uniform(3, 16)
+            root = x + np.cos(turn) * rx * 0.8, y + np.sin(turn) * ry * 0.8
+            length = rng.uniform(0.1, 0.3) * FIGURE
+            end = width * rng.uniform(0.1, 1.3)
+            self.part(_limb(rng, *root, turn, length, width, end, 0.6))
+
+    def draw_head(self):
+        """The head with ears or horns and two eyes."""
+        rng, (x, y, r) = self.rng, self.head
+        for _ in range(rng.integers(0, 4)):
+            turn, length = rng.uniform(-3, 0), rng.uniform(0.05, 0.3) * FIGURE
+            root = x + np.cos(turn) * r * 0.6, y + np.sin(turn) * r * 0.6
+            widths = rng.uniform(3, 14), rng.uniform(0, 5)
+            self.part(_limb(rng, *root, turn, length, *widths, 0.5))
+        self.part(_blob(rng, x, y, r, r * rng.uniform(0.7, 1.2), 0.08))
+        draw = ImageDraw.Draw(self.image)
+        for side in (-1, 1):
+            white = rng.uniform(0.12, 0.3) * r
+            at = (x + side * r * 0.4, y - 0.1 * r)
+            draw.ellipse(_disc(*at, white), fill=(255, 255, 255, 255), outline=(*self.ink, 255))
+            draw.ellipse(_disc(*at, white / 2), fill=(*_colour(rng), 255))
+
+    def draw_loose(self):
+        """Pieces that touch nothing else."""
+        rng = self.rng
         for _ in range(rng.integers(1, 4)):
-            part(
-                _blob(
-                    rng,
-                    rng.uniform(30, S - 30),
-                    rng.uniform(30, S - 30),
-                    rng.uniform(6, 24),
-                    rng.uniform(6, 24),
-                ),
-                col(),
-            )
+            at, radii = rng.uniform(30, FIGURE - 30, 2), rng.uniform(6, 24, 2)
+            self.part(_blob(rng, *at, *radii))
+
+
+def _disc(x, y, r):
+    return (x - r, y - r, x + r, y + r)
+
+
+def draw_figure(rng):
+    """A cartoon figure cropped to its box: RGBA image, longest side at most `FIGURE` pixels."""
+    figure = _Figure(rng)
+    figure.draw_behind()
+    figure.draw_body()
+    if rng.random() < 0.75:
+        figure.draw_head()
+    if rng.random() < 0.12:
+        figure.draw_loose()
+    image = figure.image
     if rng.random() < 0.3:
-        im = im.rotate(rng.uniform(-40, 40), Image.BICUBIC)
-    if rng.random() < 0.15:  # see-through or soft parts: fire, ghosts
-        g = np.asarray(im).astype(np.float32)
-        yy = np.linspace(0, 1, S, dtype=np.float32)[:, None]
-        g[..., :3] *= (1 - rng.uniform(0, 0.5) * yy)[..., None]
-        im = Image.fromarray(g.astype(np.uint8), "RGBA")
-    box = im.getbbox()
-    return im.crop(box) if box else draw_figure(rng)
+        image = image.rotate(rng.uniform(-40, 40), Image.Resampling.BICUBIC)
+    if rng.random() < 0.15:  # darker towards the feet: fire, ghosts
+        values = np.asarray(image).astype(np.float32)
+        down = np.linspace(0, 1, FIGURE, dtype=np.float32)[:, None, None]
+        values[..., :3] *= 1 - rng.uniform(0, 0.5) * down
+        image = Image.fromarray(values.astype(np.uint8))
+    box = image.getbbox()
+    return image.crop(box) if box else draw_figure(rng)
 
 
 def _noise(rng, n, power):
