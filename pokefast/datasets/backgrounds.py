@@ -13,15 +13,20 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-__all__ = ["DARK_SHARE", "make_background", "sample_photographs"]
+__all__ = ["make_background", "one_over_f", "sample_photographs"]
 
 DARK_SHARE = 0.3  # of the generated backgrounds, scaled to a mean brightness of 8-25%
 
 
-def one_over_f(rng: np.random.Generator, side: int, slope: float) -> np.ndarray:
-    """(side, side) noise in 0..1 whose amplitude spectrum is frequency to the power -slope."""
+def one_over_f(
+    rng: np.random.Generator, side: int, slope: float, stretch: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
+    """(side, side) noise in 0..1 whose amplitude spectrum is frequency to the power -slope.
+
+    `stretch` is down and across: 2 and 1 make blots twice as high as wide.
+    """
     fy, fx = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
-    frequency = np.hypot(fy, fx)
+    frequency = np.hypot(stretch[0] * fy, stretch[1] * fx)
     frequency[0, 0] = 1
     spectrum = np.exp(2j * np.pi * rng.random(frequency.shape)) * frequency**-slope
     spectrum[0, 0] = 0

@@ -13,8 +13,8 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from pokefast.datasets.backgrounds import make_background, sample_photographs
-from pokefast.datasets.compose import TYPES
+from pokefast.datasets.backgrounds import make_background, one_over_f, sample_photographs
+from pokefast.datasets.compose import TYPES, photo_crop
 from pokefast.datasets.creatures import make_creatures
 from pokefast.datasets.drawing import draw_art
 
@@ -212,13 +212,9 @@ def draw_figure(rng):
     return image.crop(box) if box else draw_figure(rng)
 
 
-def _noise(rng, n, power):
-    "1/f^power noise, n x n, range 0-1."
-    f = np.fft.fftfreq(n)
-    f = np.hypot(f[:, None] * rng.uniform(0.5, 2), f[None] * rng.uniform(0.5, 2))
-    f[0, 0] = 1
-    x = np.fft.ifft2(np.fft.fft2(rng.standard_normal((n, n))) / f**power).real
-    return np.clip((x - x.mean()) / (4 * x.std() + 1e-9) + 0.5, 0, 1)
+def _noise(rng, slope):
+    """1/f noise of a background's size in 0..1, stretched along one axis."""
+    return one_over_f(rng, BACKGROUND, slope, rng.uniform(0.5, 2, 2))
 
 
 def _tint(rng, v):
@@ -286,7 +282,7 @@ def _bands(rng, n):
     v = xx * np.cos(t) + yy * np.sin(t)
     if rng.random() < 0.4:
         v = np.hypot(xx - rng.uniform(-0.5, 1.5), yy - rng.uniform(-0.5, 1.5))
-    v = v + rng.choice([0, 0.1, 0.3, 0.8]) * _noise(rng, n, rng.uniform(2, 3.5))
+    v = v + rng.choice([0, 0.1, 0.3, 0.8]) * _noise(rng, rng.uniform(2, 3.5))
     v = (v - v.min()) / np.ptp(v) * rng.integers(2, 14)
     k, part = np.floor(v).astype(int), v % 1
     a = _tint(rng, rng.random(k.max() + 2)[k])
@@ -331,10 +327,7 @@ def draw_background(rng, photos=()):
     n = BACKGROUND
     k = rng.random()
     if photos and k < 0.3:
-        im = photos[rng.integers(len(photos))]
-        side = int(min(im.size) * rng.uniform(0.2, 1))
-        x, y = rng.integers(im.width - side + 1), rng.integers(im.height - side + 1)
-        im = im.crop((x, y, x + side, y + side)).resize((n, n), Image.LANCZOS)
+        im = photo_crop(rng, photos[rng.integers(len(photos))], n)
         im = im.rotate(90 * int(rng.integers(4)))
         h, s, v = im.convert("HSV").split()
         turn = int(rng.integers(256))
@@ -344,10 +337,10 @@ def draw_background(rng, photos=()):
         g = rng.random()
         yy, xx = np.mgrid[0:n, 0:n] / n
         if g < 0.35:
-            v = _noise(rng, n, rng.uniform(0.8, 2.5))
+            v = _noise(rng, rng.uniform(0.8, 2.5))
         elif g < 0.6:
             t = rng.uniform(0, 6.3)
-            v = xx * np.cos(t) + yy * np.sin(t) + rng.uniform(0, 0.4) * _noise(rng, n, 2)
+            v = xx * np.cos(t) + yy * np.sin(t) + rng.uniform(0, 0.4) * _noise(rng, 2)
             v = (v - v.min()) / np.ptp(v)
         elif g < 0.75:
             v = np.hypot(xx - rng.random(), yy - rng.random())
@@ -363,7 +356,7 @@ def draw_background(rng, photos=()):
             v = np.floor(v * rng.integers(3, 9)) / 8
         a = _tint(rng, np.clip(v, 0, 1))
         if rng.random() < 0.3:
-            a += (_noise(rng, n, rng.uniform(0, 1.5)) - 0.5)[..., None] * rng.uniform(10, 120)
+            a += (_noise(rng, rng.uniform(0, 1.5)) - 0.5)[..., None] * rng.uniform(10, 120)
         if rng.random() < 0.3:
             a = _bands(rng, n)
     a = np.clip(a, 0, 255)
@@ -378,7 +371,7 @@ def draw_background(rng, photos=()):
         )
         a = np.asarray(im).astype(float)
     if rng.random() < 0.4:
-        a = a + (_noise(rng, n, rng.uniform(0, 1.2)) - 0.5)[..., None] * rng.uniform(5, 60)
+        a = a + (_noise(rng, rng.uniform(0, 1.2)) - 0.5)[..., None] * rng.uniform(5, 60)
     if rng.random() < 0.5:  # dark or washed-out pictures
         a = 255 * np.clip(a / 255, 0, 1) ** rng.uniform(0.5, 2.5)
     return np.clip(a, 0, 255).astype(np.uint8)
