@@ -2,11 +2,9 @@
 
 Dead leaves (Lee, Mumford, Huang 2001, "Occlusion models for natural images") are opaque discs whose
 radii follow a power law; their edges and flat regions are those of photographs. 1/f noise has the
-amplitude spectrum of photographs. A fair share of all backgrounds is dark, so that a brightness
+amplitude spectrum of photographs. A good part of all backgrounds is dark, so that a brightness
 threshold cannot tell a black outline from what is behind it.
 """
-
-from __future__ import annotations
 
 import colorsys
 
@@ -15,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 __all__ = ["make_background", "one_over_f", "sample_photographs"]
 
-DARK_SHARE = 0.3  # of the generated backgrounds, scaled to a mean brightness of 8-25%
+DARK_FRACTION = 0.3  # of the generated backgrounds, scaled to a mean brightness of 8-25%
 
 
 def one_over_f(
@@ -78,15 +76,15 @@ def texture(rng: np.random.Generator, side: int) -> np.ndarray:
 
 def hills(rng: np.random.Generator, side: int) -> np.ndarray:
     """(side, side, 3): a sky and ridges before one another, each with its own texture."""
-    picture = gradient(rng, side)
+    image = gradient(rng, side)
     y = np.arange(side)[:, None] / side
     level = rng.uniform(0.2, 0.5)
     for colour in _colours(rng, int(rng.integers(2, 5))):
         ridge = level + 0.35 * (one_over_f(rng, side, 1.6)[0] - 0.5)
         shading = 0.6 + 0.8 * one_over_f(rng, side, rng.uniform(0.8, 1.4))
-        picture = np.where((y > ridge)[..., None], colour * shading[..., None], picture)
+        image = np.where((y > ridge)[..., None], colour * shading[..., None], image)
         level += rng.uniform(0.1, 0.25)
-    return picture
+    return image
 
 
 def dead_leaves(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -120,11 +118,11 @@ def dead_leaves(rng: np.random.Generator, side: int) -> np.ndarray:
 def make_background(rng: np.random.Generator, side: int) -> Image.Image:
     """One background, RGB, side x side pixels."""
     kind = rng.choice(4, p=[0.4, 0.2, 0.15, 0.25])
-    picture = (dead_leaves, texture, gradient, hills)[kind](rng, side)
-    if rng.random() < DARK_SHARE:
-        picture = picture * (rng.uniform(0.08, 0.25) / max(picture.mean(), 1e-3))
-    picture = picture + rng.normal(0, rng.uniform(0, 0.02), picture.shape)  # sensor noise
-    return Image.fromarray((255 * np.clip(picture, 0, 1)).astype(np.uint8))
+    image = (dead_leaves, texture, gradient, hills)[kind](rng, side)
+    if rng.random() < DARK_FRACTION:
+        image = image * (rng.uniform(0.08, 0.25) / max(image.mean(), 1e-3))
+    image = image + rng.normal(0, rng.uniform(0, 0.02), image.shape)  # sensor noise
+    return Image.fromarray((255 * np.clip(image, 0, 1)).astype(np.uint8))
 
 
 def sample_photographs() -> list[Image.Image]:

@@ -23,7 +23,7 @@ __all__ = [
     "TRAIN_ICONS",
     "TEST_ICONS",
     "SOLUTION_COLUMNS",
-    "Picture",
+    "PlannedImage",
     "parallel_map",
     "photo_crop",
     "paste",
@@ -39,14 +39,14 @@ TRAIN_ICONS = dict(zip(TYPES, (374, 291, 381, 299, 244, 606, 467, 264, 674), str
 TEST_ICONS = dict(zip(TYPES, (94, 72, 95, 74, 63, 150, 117, 66, 169), strict=True))
 SOLUTION_COLUMNS = ("Id", "label", "species", "split", "x0", "y0", "x1", "y1")
 ICON_IMAGE, ART_IMAGE = 64, 256  # side of the composed images in pixels
-ART_SPRITE = (0.34, 0.72)  # longest side of the art, as a share of the image's
+ART_SPRITE = (0.34, 0.72)  # longest side of the art, of the image's
 
 # (species, longest side in pixels or None for its native size) -> RGBA sprite cropped to its box
 DrawSprite = Callable[[str, int | None], Image.Image]
 
 
 @dataclass(frozen=True)
-class Picture:
+class PlannedImage:
     """One image to compose; `number` seeds everything random about it."""
 
     number: int
@@ -101,15 +101,15 @@ def plan_icons(
     rng: np.random.Generator,
     train: Mapping[str, int] = TRAIN_ICONS,
     test: Mapping[str, int] = TEST_ICONS,
-) -> list[Picture]:
+) -> list[PlannedImage]:
     """Tasks 1 and 2: a class's species in turn, split by image: species may be on both sides."""
-    plan: list[Picture] = []
+    plan: list[PlannedImage] = []
     for label, names in species.items():
         count = train[label] + test[label]
         hidden = set(rng.permutation(count)[: test[label]].tolist())
         for i in range(count):
             split = "Test" if i in hidden else "Train"
-            plan.append(Picture(len(plan), label, names[i % len(names)], split))
+            plan.append(PlannedImage(len(plan), label, names[i % len(names)], split))
     return plan
 
 
@@ -117,20 +117,20 @@ def plan_art(
     species: Mapping[str, Sequence[str]],
     rng: np.random.Generator,
     images: int = 3,
-    test_share: float = 0.2,
-) -> list[Picture]:
+    test_fraction: float = 0.2,
+) -> list[PlannedImage]:
     """Task 3: `images` of every species, split by species within each class."""
-    plan: list[Picture] = []
+    plan: list[PlannedImage] = []
     for label, names in species.items():
-        hidden = set(rng.permutation(len(names))[: round(len(names) * test_share)].tolist())
+        hidden = set(rng.permutation(len(names))[: round(len(names) * test_fraction)].tolist())
         for i, name in enumerate(names):
             split = "Test" if i in hidden else "Train"
-            plan += [Picture(len(plan) + k, label, name, split) for k in range(images)]
+            plan += [PlannedImage(len(plan) + k, label, name, split) for k in range(images)]
     return plan
 
 
 def _compose(
-    picture: Picture,
+    planned: PlannedImage,
     folders: Mapping[str, Path],
     size: int,
     sprite_sides: tuple[float, float] | None,
@@ -139,32 +139,32 @@ def _compose(
     draw: DrawSprite,
 ) -> tuple:
     """Composes one image, saves it, and returns its row of the solution."""
-    rng = np.random.default_rng([*seed, picture.number])
+    rng = np.random.default_rng([*seed, planned.number])
     photo = Image.fromarray(photos[int(rng.integers(len(photos)))])
     background = photo_crop(rng, photo, size)
     side = None if sprite_sides is None else round(size * rng.uniform(*sprite_sides))
-    image, box = paste(rng, draw(picture.species, side), background)
+    image, box = paste(rng, draw(planned.species, side), background)
     name = str(uuid.UUID(bytes=rng.bytes(16), version=4))
     # level 3: a tenth more bytes than 6 for half the time
-    image.save(folders[picture.split] / f"{name}.png", compress_level=3)
-    return (name, picture.label, picture.species, picture.split, *box)
+    image.save(folders[planned.split] / f"{name}.png", compress_level=3)
+    return (name, planned.label, planned.species, planned.split, *box)
 
 
 def compose_competition(
     root: Path,
     task: int,
-    plan: Sequence[Picture],
+    plan: Sequence[PlannedImage],
     draw: DrawSprite,
     photos: Sequence[Image.Image],
     seed: int,
     size: int | None = None,
     workers: int | None = None,
-    sprite_share: tuple[float, float] = ART_SPRITE,
+    sprite_fraction: tuple[float, float] = ART_SPRITE,
 ) -> list[tuple]:
     """Writes the images and `train_labels.csv` of one competition below `root`, a new folder.
 
     `size` is the images' side in pixels: 64 for tasks 1 and 2, 256 for task 3 unless given. Icons
-    keep their native size, art has a longest side of `sprite_share` of the image's. Returns the
+    keep their native size, art has a longest side of `sprite_fraction` of the image's. Returns the
     rows of the solution (SOLUTION_COLUMNS) in a random order, that of the labels.
     """
     icons = task != 3
@@ -175,7 +175,7 @@ def compose_competition(
         _compose,
         folders=folders,
         size=size or (ICON_IMAGE if icons else ART_IMAGE),
-        sprite_sides=None if icons else sprite_share,
+        sprite_sides=None if icons else sprite_fraction,
         seed=(seed, task),
         photos=[np.asarray(photo) for photo in photos],
         draw=draw,

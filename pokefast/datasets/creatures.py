@@ -1,14 +1,12 @@
 """Procedural creatures: families of little monsters of nine types; `pokefast.datasets.drawing`
 draws them.
 
-A family of one to three relatives shares its body plan, palette, coat and ornaments; later
+A family of one to three relatives shares its body plan, colours, coat and ornaments; later
 stages have longer bodies, smaller heads and one ornament more. What a family looks like depends
-on its type only in part: plans, palettes and ornaments are borrowed from all types at fixed
+on its type only in part: plans, colours and ornaments are borrowed from all types at fixed
 rates, and the coat is drawn alike for all, so that a creature is easy to know again and its type
 hard to guess.
 """
-
-from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
@@ -22,8 +20,8 @@ from pokefast.datasets.shapes import Colour
 
 __all__ = ["Coat", "Family", "Creature", "make_creatures", "make_family"]
 
-# Share of families whose palette, plan or ornament is drawn from all types, not their own.
-BORROWED_PALETTE, BORROWED_PLAN, BORROWED_ORNAMENT = 0.65, 0.6, 0.55
+# Fraction of families whose colours, plan or ornament are drawn from all types, not their own.
+BORROWED_COLOURS, BORROWED_PLAN, BORROWED_ORNAMENT = 0.65, 0.6, 0.55
 
 # fmt: off
 SYLLABLES = (
@@ -36,7 +34,7 @@ SYLLABLES = (
 COATS = ("plain", "bands", "dots", "net", "blotches")
 
 # Body and accent as (hue in degrees, saturation, value).
-PALETTES = {
+COLOURS = {
     "Bug": (
         ((82, 0.65, 0.75), (48, 0.7, 0.95)),
         ((52, 0.7, 0.88), (20, 0.5, 0.35)),
@@ -118,7 +116,7 @@ OWN_ORNAMENTS = {
 
 @dataclass(frozen=True)
 class Coat:
-    """The pattern on the art's body and limbs; `period` is a share of its side, `turn` radians."""
+    """The pattern on the art's body and limbs; `period` a fraction of its side, `turn` radians."""
 
     kind: str  # one of COATS
     colour: Colour
@@ -137,8 +135,8 @@ class Family:
     ornaments: tuple[str, ...]
     proportions: tuple[float, ...]
     eyes: int  # index of the kind of eyes
-    ink: float  # brightness of the art's lines, as a share of the colour they enclose
-    line: float  # width of the art's lines, as a share of its longest side
+    ink: float  # brightness of the art's lines, as a fraction of the colour they enclose
+    line: float  # width of the art's lines, as a fraction of its longest side
     coat: Coat
     hue_step: float  # degrees by which the hue turns with each stage
 
@@ -152,10 +150,12 @@ class Creature:
 
     @property
     def name(self) -> str:
+        """The family's name and the stage from 1 on."""
         return f"{self.family.name}-{self.stage + 1}"
 
     @property
     def type(self) -> str:
+        """The family's type."""
         return self.family.type
 
     @property
@@ -174,9 +174,9 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
     )
 
 
-def _palette(kind: str, rng: np.random.Generator) -> dict[str, Colour]:
-    source = rng.choice(TYPES) if rng.random() < BORROWED_PALETTE else kind
-    options = PALETTES[source]
+def _colours(kind: str, rng: np.random.Generator) -> dict[str, Colour]:
+    source = rng.choice(TYPES) if rng.random() < BORROWED_COLOURS else kind
+    options = COLOURS[source]
     (h, s, v), (h2, s2, v2) = options[rng.integers(len(options))]
     h, s, v = h + rng.normal(0, 14), s + rng.normal(0, 0.1), v + rng.normal(0, 0.08)
     h2, s2, v2 = h2 + rng.normal(0, 20), s2 + rng.normal(0, 0.1), v2 + rng.normal(0, 0.06)
@@ -204,7 +204,7 @@ def _coat(colours: dict[str, Colour], rng: np.random.Generator) -> Coat:
 
 def make_family(kind: str, name: str, rng: np.random.Generator) -> Family:
     """A new family of type `kind` (one of TYPES)."""
-    colours = _palette(kind, rng)
+    colours = _colours(kind, rng)
     plans = list(PLANS) if rng.random() < BORROWED_PLAN else OWN_PLANS[kind]
     ornaments: list[str] = []
     while len(ornaments) < 3:

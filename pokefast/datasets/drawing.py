@@ -1,7 +1,5 @@
 """Draws creatures: pixel icons with a one-pixel black outline, and larger antialiased art."""
 
-from __future__ import annotations
-
 import colorsys
 
 import numpy as np

@@ -4,8 +4,6 @@ Each step is made in a folder of its own and renamed when it is finished, so tha
 never counts as one, and a finished step is not repeated.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

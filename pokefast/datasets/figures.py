@@ -1,8 +1,8 @@
 """Figures and scenes that teach the foreground finder: composites with known masks.
 
-Every picture is drawn: cartoon figures (blobs, limbs, spikes, spots; a dark, tinted or missing
+Every image is drawn: cartoon figures (blobs, limbs, spikes, spots; a dark, tinted or missing
 outline) on backgrounds of dead leaves, 1/f noise, gradients, Voronoi cells, strokes and shapes, and
-on crops of the two photographs that ship with scikit-learn. No sprite and no competition picture
+on crops of the two photographs that ship with scikit-learn. No sprite and no competition image
 takes part. Sources: dead leaves, "Occlusion models for natural images", IJCV
 2001, and "Learning to see by looking at noise", NeurIPS 2021; pasting,
 "Cut, paste and learn", ICCV 2017.
@@ -20,12 +20,12 @@ from pokefast.datasets.drawing import draw_art
 
 __all__ = ["BACKGROUND", "composite", "draw_background", "draw_figure", "draw_pool"]
 
-FIGURE = 256  # side of a drawn figure in pixels; pasted at 25-85% of the picture
+FIGURE = 256  # side of a drawn figure in pixels; pasted at 28-80% of the image
 BACKGROUND = 240  # side of a drawn background in pixels, cropped to the net's input
 
 
 def _colour(rng, dull=0.3):
-    "A random RGB tuple; `dull` is the chance of grey, white or near-black."
+    """A random RGB tuple; `dull` is the chance of grey, white or near-black."""
     if rng.random() < dull:
         v = rng.choice([rng.uniform(0.75, 1), rng.uniform(0.3, 0.8), rng.uniform(0.08, 0.3)])
         rgb = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.15), v)
@@ -39,7 +39,7 @@ def _shade(c, f):
 
 
 def _blob(rng, cx, cy, rx, ry, rough=0.15, n=48):
-    "A closed smooth curve around (cx, cy) as points, its radius a short Fourier series."
+    """A closed smooth curve around (cx, cy) as points, its radius a short Fourier series."""
     t = np.linspace(0, 2 * np.pi, n, endpoint=False)
     r = 1 + sum(
         rng.normal(0, rough / k) * np.cos(k * t + rng.uniform(0, 2 * np.pi)) for k in range(2, 6)
@@ -51,7 +51,7 @@ def _blob(rng, cx, cy, rx, ry, rough=0.15, n=48):
 
 
 def _limb(rng, x, y, angle, length, w0, w1, bend=1.0, n=12):
-    "A tapered, bent strip from (x, y) as points."
+    """A tapered, bent strip from (x, y) as points."""
     t = np.linspace(0, 1, n)
     a = angle + bend * rng.normal(0, 0.9) * t + bend * rng.normal(0, 0.3) * np.sin(3 * t)
     px, py = x + np.cumsum(np.cos(a)) * length / n, y + np.cumsum(np.sin(a)) * length / n
@@ -61,7 +61,7 @@ def _limb(rng, x, y, angle, length, w0, w1, bend=1.0, n=12):
 
 
 def _spiky(rng, cx, cy, r, n):
-    "A star or tuft around (cx, cy) as points."
+    """A star or tuft around (cx, cy) as points."""
     k = 2 * n
     t = np.linspace(0, 2 * np.pi, k, endpoint=False) + rng.uniform(0, 1)
     rad = np.where(np.arange(k) % 2, r * rng.uniform(0.45, 0.8), r * rng.uniform(0.8, 1.2, k))
@@ -218,14 +218,14 @@ def _noise(rng, slope):
 
 
 def _tint(rng, v):
-    "Grey values (n x n, 0-1) through a random two- to four-colour ramp: n x n x 3, 0-255."
+    """Grey values (n x n, 0-1) through a random two- to four-colour ramp: n x n x 3, 0-255."""
     k = rng.integers(2, 5)
     ramp = np.array([_colour(rng) for _ in range(k)], float)
     return np.stack([np.interp(v, np.linspace(0, 1, k), ramp[:, c]) for c in range(3)], -1)
 
 
 def _shapes(rng, base, kind, n):
-    "Shapes drawn over an image: leaves, blades, blocks or rings."
+    """Shapes drawn over an image: leaves, blades, blocks or rings."""
     im = Image.fromarray(base.astype(np.uint8))
     d = ImageDraw.Draw(im)
     near = np.array(_colour(rng), float)
@@ -276,7 +276,7 @@ def _shapes(rng, base, kind, n):
 
 
 def _bands(rng, n):
-    "Hard-edged bands along the contours of a smooth field, shaded across: folds, waves, stripes."
+    """Hard-edged bands along the contours of a smooth field, shaded across: folds, stripes."""
     yy, xx = np.mgrid[0:n, 0:n] / n
     t = rng.uniform(0, 6.3)
     v = xx * np.cos(t) + yy * np.sin(t)
@@ -290,7 +290,7 @@ def _bands(rng, n):
 
 
 def _solids(rng, base):
-    "Large shaded shapes, strewn or in rows, with or without a rim: cups, stones, paper."
+    """Large shaded shapes, strewn or in rows, with or without a rim: cups, stones, paper."""
     n = BACKGROUND
     yy, xx = np.mgrid[0:n, 0:n]
     pal = [np.array(_colour(rng), float) for _ in range(rng.integers(1, 5))]
@@ -323,7 +323,7 @@ def _solids(rng, base):
 
 
 def draw_background(rng, photos=()):
-    "A background without a figure: uint8 array of BACKGROUND x BACKGROUND x 3."
+    """A background without a figure: uint8 array of BACKGROUND x BACKGROUND x 3."""
     n = BACKGROUND
     k = rng.random()
     if photos and k < 0.3:
@@ -372,13 +372,13 @@ def draw_background(rng, photos=()):
         a = np.asarray(im).astype(float)
     if rng.random() < 0.4:
         a = a + (_noise(rng, rng.uniform(0, 1.2)) - 0.5)[..., None] * rng.uniform(5, 60)
-    if rng.random() < 0.5:  # dark or washed-out pictures
+    if rng.random() < 0.5:  # dark or washed-out images
         a = 255 * np.clip(a / 255, 0, 1) ** rng.uniform(0.5, 2.5)
     return np.clip(a, 0, 255).astype(np.uint8)
 
 
 def composite(rng, figure, background, size):
-    "Paste at random scale, place, flip: picture (size, size, 3) uint8, mask (size, size) 0-1."
+    """Paste at random scale, place, flip: image (size, size, 3) uint8, mask (size, size) 0-1."""
     y, x = rng.integers(0, BACKGROUND - size + 1, 2)
     background = background[y : y + size, x : x + size]
     if rng.random() < 0.5:
@@ -388,18 +388,19 @@ def composite(rng, figure, background, size):
     s = rng.uniform(0.28, 0.8) * size / max(figure.size)
     w, h = max(2, int(figure.width * s)), max(2, int(figure.height * s))
     figure = figure.resize((w, h), Image.Resampling.LANCZOS)
-    picture = Image.fromarray(np.ascontiguousarray(background)).convert("RGBA")
+    image = Image.fromarray(np.ascontiguousarray(background)).convert("RGBA")
     x, y = int(rng.integers(0, size - w + 1)), int(rng.integers(0, size - h + 1))
-    picture.alpha_composite(figure, (x, y))
+    image.alpha_composite(figure, (x, y))
     mask = np.zeros((size, size), np.float32)
     mask[y : y + h, x : x + w] = np.asarray(figure)[..., 3] / 255
-    return np.asarray(picture)[..., :3], mask
+    return np.asarray(image)[..., :3], mask
 
 
 def draw_pool(rng, figures: int, backgrounds: int):
-    "Figures (RGBA) and backgrounds (uint8 arrays), a quarter of each in the drawn data's style."
+    """Figures (RGBA) and backgrounds (uint8 arrays), a quarter of each as in the drawn data."""
     photos, quarter = sample_photographs(), figures // 4
-    kinds = make_creatures(dict.fromkeys(TYPES, -(-quarter // 9)), rng) if quarter else {}
+    each = -(-quarter // len(TYPES))  # rounded up
+    kinds = make_creatures(dict.fromkeys(TYPES, each), rng) if quarter else {}
     pool = [draw_art(c, FIGURE) for group in kinds.values() for c in group][:quarter]
     pool = [im.crop(im.getbbox()) for im in pool]
     pool += [draw_figure(rng) for _ in range(figures - len(pool))]

@@ -1,7 +1,5 @@
 """Ornaments of the procedural creatures: ears, horns, wings, flames, leaves, fins, marks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -137,16 +135,16 @@ def _brow(b: Body) -> None:
 
 
 def _flame(b: Body, x: float, y: float, turn: float, size: float, z: float) -> None:
-    for share, colour in (
+    for part, colour in (
         (1.0, (0.93, 0.27, 0.12)),
         (0.7, (1.0, 0.62, 0.15)),
         (0.42, (1.0, 0.92, 0.5)),
     ):
         b.add(
-            petal(x, y, turn, size * share, 0.36 * size * share, 1.7),
+            petal(x, y, turn, size * part, 0.36 * size * part, 1.7),
             colour,
-            z + 0.1 * (1 - share),
-            line=share == 1,
+            z + 0.1 * (1 - part),
+            line=part == 1,
         )
 
 
@@ -159,15 +157,15 @@ def _flame_tail(b: Body) -> None:
 
 def _flame_head(b: Body) -> None:
     x, y, r = b.head
-    for turn, share in ((-128, 0.8), (-60, 0.7), (-95, 1.0)):
+    for turn, size in ((-128, 0.8), (-60, 0.7), (-95, 1.0)):
         a = np.deg2rad(turn)
         _flame(
             b,
             x + 0.6 * r * np.cos(a),
             y + 0.6 * r * np.sin(a),
             turn,
-            share * (1.0 * r + 0.1),
-            4.0 + 0.2 * share,
+            size * (1.0 * r + 0.1),
+            4.0 + 0.2 * size,
         )
 
 

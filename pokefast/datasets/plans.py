@@ -1,7 +1,5 @@
 """Body plans of the procedural creatures: each draws a body and leaves anchors for ornaments."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -5,8 +5,6 @@ anchors (head, trunk, tail, hands, feet); an ornament (`pokefast.datasets.orname
 itself at the anchors, so that every ornament fits every plan.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +103,7 @@ class Body:
         line: bool = True,
         eye: bool = False,
     ) -> None:
+        """A part with the outline `points`; `colour` is RGB or one of the family's by name."""
         colour = self.colours[colour] if isinstance(colour, str) else colour
         self.parts.append(Part(points, colour, z, line, eye))
 
@@ -124,6 +123,7 @@ class Body:
             self.face(x, y, r)
 
     def face(self, x: float, y: float, r: float) -> None:
+        """Eyes and mouth on a head at (x, y) of radius `r`."""
         gap, high = r * (0.44 + 0.06 * self.p[1]), y + r * 0.08
         tall = r * (0.34, 0.26, 0.3)[self.eyes]
         for side in (-1, 1):
@@ -155,6 +155,7 @@ class Body:
     def leg(
         self, x: float, y: float, length: float, width: float, z: float, colour: str = "limb"
     ) -> None:
+        """A leg down from (x, y) with its foot, which becomes an anchor."""
         self.add(tube([(x, y), (x + 0.02, y + length)], width, width * 0.95), colour, z)
         self.add(ellipse(x + 0.05, y + length, width * 1.35, width * 0.75), colour, z + 0.1)
         self.feet.append((x + 0.05 + width, y + length))
@@ -162,6 +163,7 @@ class Body:
     def set_trunk(
         self, x: float, y: float, rx: float, ry: float, colour: str = "body", belly: bool = True
     ) -> None:
+        """The trunk, an ellipse with a lighter belly, which becomes an anchor."""
         self.trunk = (x, y, rx, ry)
         self.add(ellipse(x, y, rx, ry, power=0.95), colour, 2)
         if belly:
