@@ -1,10 +1,13 @@
 """Callbacks of our own: sampling, schedules, unfreezing, weight averaging, plain output."""
 
+import copy
 import sys
+from functools import partial
 
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelValidException
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 __all__ = [
     "WeightedSamplingCallback",
@@ -53,7 +56,9 @@ class StepLRCallback(Callback):
 
 
 class GradualUnfreezeCallback(Callback):
-    """Open one more layer group, from the last frozen one down, at these shares of the fit."""
+    """Open one more layer group, from the last frozen one down to number `lowest`, at each of these
+    fractions of the fit.
+    """
 
     order, run_valid = -10, False
 
@@ -61,9 +66,9 @@ class GradualUnfreezeCallback(Callback):
         self.at, self.lowest = at, lowest
 
     def before_epoch(self):
-        """Thaw the next group where its share has come."""
+        """Thaw the next group where its turn has come."""
         first = self.opt.frozen_idx
-        opened = sum(self.epoch >= round(share * self.n_epoch) for share in self.at)
+        opened = sum(self.epoch >= round(fraction * self.n_epoch) for fraction in self.at)
         target = max(self.lowest, self.start - opened)
         if target < first:
             self.learn.freeze_to(target)
@@ -75,53 +80,55 @@ class GradualUnfreezeCallback(Callback):
 
 
 class AverageWeightsCallback(Callback):
-    """Exponential moving average of weights and BatchNorm statistics; validation and the final
-    model use it.
+    """Exponential moving average of weights and BatchNorm statistics, torch's `AveragedModel`;
+    validation, the rest of the epoch and the final model have it.
 
-    Averages every `every` batches with `decay` for each of these steps, from step `start_share`
-    of the fit on. torch's `AveragedModel` wraps the model, which would change its parameter
-    names.
+    Averages every `every` batches with `decay` for each of these steps, from the fraction `start`
+    of the fit on.
     """
 
     order = 40
 
-    def __init__(self, decay=0.98, every=5, start_share=0.5):
-        self.decay, self.every, self.start_share = decay, every, start_share
+    def __init__(self, decay=0.98, every=5, start=0.5):
+        self.decay, self.every, self.start = decay, every, start
 
     def before_fit(self):
         """Start without an average."""
         self.run = not hasattr(self, "lr_finder") and not hasattr(self, "gather_preds")
-        self.average, self.saved = None, None
+        self.average, self.plain = None, None
+
+    def before_train(self):
+        """Go on training with the plain weights."""
+        if self.plain is not None:
+            self.model.load_state_dict(self.plain)
+        self.plain = None
 
     def after_batch(self):
         """Take the average of training batches only."""
-        if not self.training or self.train_iter % self.every or self.pct_train < self.start_share:
+        if not self.training or self.train_iter % self.every or self.pct_train < self.start:
             return
-        state = self.model.state_dict()
         if self.average is None:
-            self.average = {k: v.detach().clone() for k, v in state.items()}
-            return
-        floats = [k for k, v in state.items() if v.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.average[k] for k in floats], [state[k] for k in floats], 1 - self.decay
-        )
+            ema = partial(_average_floats, get_ema_multi_avg_fn(self.decay))
+            self.average = AveragedModel(self.model, multi_avg_fn=ema, use_buffers=True)
+        self.average.update_parameters(self.model)
 
     def before_validate(self):
         """Validate the averaged weights."""
         if self.average is not None:
-            self.saved = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-            self.model.load_state_dict(self.average)
-
-    def after_validate(self):
-        """Go on training with the plain ones."""
-        if self.saved is not None:
-            self.model.load_state_dict(self.saved)
-        self.saved = None
+            self.plain = copy.deepcopy(self.model.state_dict())
+            self.model.load_state_dict(self.average.module.state_dict())
 
     def after_fit(self):
         """Leave the average as the model's weights."""
-        if self.run and self.average is not None:
-            self.model.load_state_dict(self.average)
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+        self.average, self.plain = None, None
+
+
+def _average_floats(average, averages, values, n):
+    """`average` without integer buffers: of 3 and 3 torch makes 2 at a decay of 0.9."""
+    if averages[0].is_floating_point():
+        average(averages, values, n)
 
 
 class FlipTTACallback(Callback):

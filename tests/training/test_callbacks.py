@@ -126,7 +126,7 @@ class KeepStates(Callback):
 
 def test_averaged_weights_are_validated_and_kept():
     keep = KeepStates()
-    learn = learner([AverageWeightsCallback(decay=0.5, every=1, start_share=0), keep])
+    learn = learner([AverageWeightsCallback(decay=0.5, every=1, start=0), keep])
     learn.fit(2, 1e-2)
     average = keep.steps[0]["0.weight"]
     for state in keep.steps[1:]:
@@ -141,11 +141,32 @@ def test_averaged_weights_are_validated_and_kept():
 
 
 def test_averaging_leaves_predictions_after_the_fit_alone():
-    learn = learner([AverageWeightsCallback(decay=0.5, every=1, start_share=0)])
+    learn = learner([AverageWeightsCallback(decay=0.5, every=1, start=0)])
     learn.fit(1, 1e-2)
     before = learn.model[0].weight.clone()
     learn.get_preds()
     assert torch.equal(learn.model[0].weight, before)
+
+
+def test_the_best_epoch_is_the_averaged_model_that_was_validated():
+    keep = KeepStates()
+    average = AverageWeightsCallback(decay=0.5, every=1, start=0)
+    learn = learner([average, keep, Script([0.1, 0.9, 0.2]), PatienceStopCallback()])
+    learn.fit(3, 1e-2)
+    best = keep.validated[len(keep.validated) // 3]
+    assert torch.equal(learn.model[0].weight, best["0.weight"])
+    assert not torch.equal(learn.model[0].weight, keep.steps[-1]["0.weight"])
+
+
+def test_averaging_leaves_whole_numbers_as_they_are():
+    class Table(nn.Linear):
+        def __init__(self):
+            super().__init__(6, 3)
+            self.register_buffer("index", torch.arange(50))
+
+    learn = learner([AverageWeightsCallback(decay=0.9, every=1, start=0)], Table())
+    learn.fit(2, 1e-2)
+    assert torch.equal(learn.model.index, torch.arange(50))
 
 
 class Lopsided(nn.Module):
