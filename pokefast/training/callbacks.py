@@ -1,4 +1,4 @@
-"""Callbacks of our own: sampling, schedules, unfreezing, weight averaging, plain output."""
+"""Callbacks: sampling, schedules, unfreezing, weight averaging, plain output."""
 
 import copy
 import sys
@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelValidException
+from fastcore.basics import noop
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 __all__ = [
@@ -156,7 +157,7 @@ class PlainTensorCallback(Callback):
     order = -20
 
     def before_batch(self):
-        """Views, not copies."""
+        """Make views, not copies."""
         self.learn.xb = tuple(x.as_subclass(torch.Tensor) for x in self.xb)
         self.learn.yb = tuple(y.as_subclass(torch.Tensor) for y in self.yb)
 
@@ -179,7 +180,7 @@ class LineLoggerCallback(Callback):
     def before_fit(self):
         """Keep fastai's own table quiet."""
         self.run = not hasattr(self, "lr_finder") and not hasattr(self, "gather_preds")
-        self.old_logger, self.learn.logger = self.learn.logger, _quiet
+        self.old_logger, self.learn.logger = self.learn.logger, noop
 
     def after_epoch(self):
         """Print epoch, losses, metrics, seconds."""
@@ -196,10 +197,6 @@ class LineLoggerCallback(Callback):
     def after_fit(self):
         """Put fastai's logger back."""
         self.learn.logger = self.old_logger
-
-
-def _quiet(_):
-    pass
 
 
 def is_terminal():

@@ -27,15 +27,18 @@ __all__ = ["make_learner", "decay_split", "fit", "inputs", "predict", "solve"]
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
-def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, cbs=()):
+def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, cbs=(), path="."):
     """A Learner with the precision, optimizer, metrics and output that options `o` ask for.
 
     `o` has optimizer, lr, wd, precision and, for the default cross-entropy, label_smoothing.
-    `create` is Learner or another function of its arguments, as fastai's `vision_learner`.
+    `create` is Learner or another function of its arguments, as fastai's `vision_learner`. What
+    `save`, `export` and fastai's callbacks write goes to the folder `path`: by fastai's own default
+    it would go to the competition's. Raises UserError where a batch is larger than the training
+    part.
     """
     if len(dls.train) == 0:
         raise UserError(
-            f"--bs {o.bs}: the training part has {dls.train.n} pictures, fewer than one batch"
+            f"--bs {o.bs}: the training part has {dls.train.n} images, fewer than one batch"
         )
     learn = create(
         dls,
@@ -47,6 +50,8 @@ def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, c
         lr=o.lr,
         wd=o.wd if splitter else [o.wd, 0.0],
         metrics=learner_metrics(len(dls.vocab)),
+        path=path,
+        model_dir=".",  # lr_find would leave an empty folder "models" behind
         cbs=[PlainTensorCallback(), PrecisionCallback(choose_dtype(o.precision, dls.device)), *cbs],
     )
     if not (is_terminal() or IN_NOTEBOOK):
@@ -56,19 +61,19 @@ def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, c
 
 
 def decay_split(model):
-    """Two parameter groups: weights of rank 2 and more, which decay, and biases and norms, which do
-    not.
-
-    `OptimWrapper` has no `wd_bn_bias`: it decays whatever its group says.
+    """The parameters of `model` in two groups: weights of rank 2 and more, which decay, and biases
+    and norms, which do not: `OptimWrapper` has no `wd_bn_bias`.
     """
     params = [p for p in model.parameters() if p.requires_grad]
     return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
 
 
 def fit(learn, o, lr=None, validate=True, cbs=()):
-    """Train by `o.schedule` (one-cycle, step, constant) for `o.epochs`; returns the epochs run.
+    """Train by `o.schedule` (one-cycle, step, closed-form, or at a constant rate) for `o.epochs`;
+    returns the epochs run.
 
-    `lr` is a slice or one rate a layer group, where `o.lr` alone does not say it.
+    `lr` is a slice or one rate a layer group, where `o.lr` alone does not say it. one-cycle also
+    takes `o.div` and `o.pct_start`, step `o.step_size` (epochs) and `o.gamma`.
     """
     lr = o.lr if lr is None else lr
     cbs = list(cbs) if validate else [*cbs, NoValidationCallback()]

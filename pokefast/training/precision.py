@@ -15,9 +15,8 @@ def cpu_has_bf16():
     """Whether this CPU multiplies bf16 in hardware; without it bf16 is several times slower than
     fp32.
 
-    torch says so from version 2.12 on by `torch.cpu.get_capabilities`, before that by two
-    private functions. `_is_mkldnn_bf16_supported` would not do: it is true of CPUs that emulate
-    it.
+    torch says so from version 2.12 on by `torch.cpu.get_capabilities`, before that by two private
+    functions. `_is_mkldnn_bf16_supported` would not do: it is true of CPUs that emulate it.
     """
     if hasattr(torch.cpu, "get_capabilities"):
         found = torch.cpu.get_capabilities()
@@ -28,7 +27,7 @@ def cpu_has_bf16():
 
 def choose_dtype(precision, device):
     """The dtype for `--precision auto|fp32|bf16|fp16` on `device`; "auto" is the fastest that is
-    safe there.
+    safe there. Raises UserError for another name, and for fp16 without CUDA.
     """
     kind = torch.device(device).type
     if precision == "auto":
@@ -54,8 +53,8 @@ class PrecisionCallback(MixedPrecision):
     scales the loss.
     """
 
-    def __init__(self, dtype, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, dtype):
+        super().__init__()
         self.dtype, self.autocast = dtype, None
 
     def before_fit(self):
@@ -64,19 +63,17 @@ class PrecisionCallback(MixedPrecision):
         scaling = self.dtype == torch.float16
         self.autocast = torch.autocast(kind, self.dtype, enabled=self.dtype != torch.float32)
         # the scaler's state is made for CUDA; elsewhere it is disabled and does nothing
-        self.learn.scaler = GradScaler(
-            kind if scaling else "cpu", **{**self.kwargs, "enabled": scaling}
-        )
+        self.learn.scaler = GradScaler(kind if scaling else "cpu", enabled=scaling)
         self.scales = []
 
     def after_pred(self):
-        """End autocast: here, not after the loss, which does not come for unlabelled batches."""
+        """End autocast here: unlabelled batches never reach after_loss, where fastai's ends."""
         super().after_pred()
         self.autocast.__exit__(None, None, None)
 
     def after_loss(self):
-        """Nothing is left to do."""
+        """Do nothing: autocast has ended."""
 
     def after_fit(self):
-        """Keep what validation after the fit needs."""
+        """Drop the scaler; validation after the fit needs autocast, which fastai drops too."""
         self.learn.scaler = None

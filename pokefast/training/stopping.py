@@ -1,4 +1,4 @@
-"""Early stopping, in one line why, and the best epoch put back."""
+"""Early stopping that says why in one line and puts the best epoch back."""
 
 import copy
 
@@ -15,6 +15,7 @@ class BestEpochCallback(TrackerCallback):
     """Keep the weights of the epoch with the highest `monitor`, and put them back at the end.
 
     fastai's `SaveModelCallback` does it by a file of a fixed name, which two runs would share.
+    Raises UserError where `monitor` is not among the metrics.
     """
 
     order = TrackerCallback.order + 3
