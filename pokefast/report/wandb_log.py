@@ -1,5 +1,5 @@
-"""Weights & Biases: one log an epoch, and the scores, pictures and model at the end; off unless
-asked for.
+"""Weights & Biases: one log an epoch, and the scores, images and model at the end; off unless asked
+for.
 
 fastai's own `WandbCallback` fails with today's fastcore (it calls `vars` on a number) and logs
 every batch. wandb is imported only where it is used, and writes into the run's folder alone.
@@ -7,11 +7,10 @@ every batch. wandb is imported only where it is used, and writes into the run's 
 
 import os
 import time
-import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-import torch
 from fastai.callback.core import Callback
 from fastai.learner import Recorder
 from torch import nn
@@ -25,18 +24,16 @@ PROJECT = "pokefast"  # WANDB_PROJECT and WANDB_ENTITY are heeded
 REACH_SECONDS = 5  # for the server to answer at all
 INIT_SECONDS = 30  # for the server to answer when a run begins
 FINISH_SECONDS = 120  # for the upload at the end; what is left then stays in the run's folder
-N_WRONG = 32  # pictures in the table of the most wrong ones
+STATS_SECONDS = 2  # between W&B's looks at the machine; by its own 15 a short run has one
+N_WRONG = 32  # images in the table of the most wrong ones
 
 # fastai's names, and those of the report
 METRICS = {"train_loss": "loss", "valid_loss": "eval_loss", "accuracy": "eval_accuracy"}
+# which of its values a run's summary holds
 BEST = {"loss": "min", "eval_loss": "min", "f1_score": "max", "eval_accuracy": "max"}
-TEST_SCORES = {
-    "test_f1_score": "f1_macro",
-    "test_f1_score_low": "f1_macro_low",
-    "test_f1_score_high": "f1_macro_high",
-    "test_accuracy": "accuracy",
-}
-OPTIONS = {"learning_rate": "lr", "batch_size": "bs"}
+# names in the summary, and in metrics.json
+SCORES = {"test_f1_score": "f1_macro", "test_accuracy": "accuracy"}
+SCORES |= {"test_f1_score_low": "f1_macro_low", "test_f1_score_high": "f1_macro_high"}
 
 
 def check_wandb(mode):
@@ -73,14 +70,15 @@ def check_wandb(mode):
         )
 
 
-def wandb_config(learn, options):
-    """The run's config: all `options`, and under the report's names those that it logged."""
-    o = vars(options)
+def wandb_config(learn, o):
+    """The run's config: all options `o`, and under the report's names those that it logged."""
     loss = getattr(learn.loss_func, "func", learn.loss_func)  # fastai wraps torch's losses
     dropouts = [m.p for m in learn.model.modules() if isinstance(m, nn.Dropout)]
-    config = {
-        **{k: str(v) if isinstance(v, Path) else v for k, v in o.items()},
-        **{name: o[ours] for name, ours in OPTIONS.items() if ours in o},
+    return {
+        "dropout": max(dropouts, default=0),
+        **{k: str(v) if isinstance(v, Path) else v for k, v in asdict(o).items()},
+        "learning_rate": o.lr,
+        "batch_size": o.bs,
         "loss_function": type(loss).__name__,
         "metric_function": "f1_score, macro",
         "device": learn.dls.device.type,
@@ -89,16 +87,17 @@ def wandb_config(learn, options):
         "n_valid": learn.dls.valid.n,
         "n_classes": len(learn.dls.vocab),
     }
-    return {"dropout": max(dropouts, default=0), **config}
 
 
 class WandbCallback(Callback):
     """Log each epoch to `wandb_run` in one call, under the report's names.
 
     loss (of training, fastai's smoothed one), eval_loss, eval_accuracy, f1_score, lr_0 ... by
-    parameter group, epoch_seconds, images_per_second (training alone) and, on a GPU,
-    gpu_N_memory_used_MB, gpu_N_memory_total_MB and gpu_N_utilization_percent. All but the epoch
-    get `prefix`.
+    parameter group, epoch_seconds and images_per_second (training alone); all but the epoch get
+    `prefix`. The machine is W&B's own business, every `STATS_SECONDS`: system.cpu,
+    system.proc.memory.rssMB and, for GPU 0, system.gpu.0.gpu (utilization in percent),
+    system.gpu.0.memoryAllocatedBytes, system.gpu.0.memoryAllocated (percent),
+    system.gpu.0.powerWatts.
     """
 
     order = Recorder.order + 1  # before early stopping, which ends the fit in after_epoch
@@ -110,16 +109,14 @@ class WandbCallback(Callback):
     def before_fit(self):
         """Training is logged, lr_find is not."""
         self.run = not hasattr(self, "lr_finder") and not hasattr(self, "gather_preds")
-        self.gpu = {}
 
     def before_epoch(self):
         """Start the clock."""
         self.start = time.perf_counter()
 
     def after_train(self):
-        """Stop the clock of training; look at the GPU while it is still warm."""
+        """Stop the clock of training."""
         self.train_seconds = time.perf_counter() - self.start
-        self.gpu = gpu_figures(self.dls.device)
 
     def after_epoch(self):
         """One `log`."""
@@ -133,56 +130,37 @@ class WandbCallback(Callback):
             **lrs,
             "epoch_seconds": time.perf_counter() - self.start,
             "images_per_second": images / self.train_seconds,
-            **self.gpu,
         }
         named = {f"{self.prefix}{k}": v for k, v in logged.items()}
         self.wandb_run.log({"epoch": self.epoch + 1, **named})
-
-
-def gpu_figures(device):
-    """Memory and utilization of a CUDA `device` by name, from the driver's library; nothing for
-    other devices.
-
-    Utilization needs the package nvidia-ml-py and a whole GPU; without them it is left out, and a
-    warning says why.
-    """
-    if device.type != "cuda":
-        return {}
-    i = torch.cuda.current_device() if device.index is None else device.index
-    free, total = (v / 2**20 for v in torch.cuda.mem_get_info(i))
-    figures = {f"gpu_{i}_memory_used_MB": total - free, f"gpu_{i}_memory_total_MB": total}
-    try:
-        figures[f"gpu_{i}_utilization_percent"] = torch.cuda.utilization(i)
-    except Exception as e:  # torch passes the driver library's own errors on
-        warnings.warn(f"W&B gets no GPU utilization: {e}", stacklevel=2)
-    return figures
 
 
 class WandbLog:
     """A run's log at Weights & Biases, open from `start` to `finish`; with mode "off" nothing
     happens.
 
-    `folder` is the run's folder, which wandb's own files go to; its name is the run's.
+    `folder` is the run's folder, which wandb's own files go to; its name is the run's. `task`
+    ("task1") groups runs, and tags them beside `recipe`. Raises UserError as `check_wandb` does.
     """
 
-    def __init__(self, mode, task, folder):
-        self.mode, self.task, self.folder = mode, task, Path(folder)
+    def __init__(self, mode, task, recipe, folder):
+        self.mode, self.task, self.recipe, self.folder = mode, task, recipe, Path(folder)
         self.run, self.fits = None, 0
         check_wandb(mode)
 
-    def start(self, learn, options):
-        """Begin the run, or its next fold; returns the callbacks for this fit."""
+    def start(self, learn, o):
+        """Begin the run with options `o`, or its next fold; returns the callbacks for this fit."""
         if self.mode == "off":
             return []
         if self.run is None:
-            self.run = self._init(learn, options)
+            self.run = self._init(learn, o)
         self.fits += 1
-        prefix = f"fold{self.fits}/" if getattr(options, "folds", 0) else ""
+        prefix = f"fold{self.fits}/" if o.folds else ""
         for name, best in BEST.items():
             self.run.define_metric(prefix + name, step_metric="epoch", summary=best)
         return [WandbCallback(self.run, prefix)]
 
-    def _init(self, learn, options):
+    def _init(self, learn, o):
         import wandb
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -196,8 +174,8 @@ class WandbLog:
                 project=os.environ.get("WANDB_PROJECT") or PROJECT,
                 name=self.folder.name,
                 group=self.task,
-                tags=[self.task, options.recipe],
-                config=wandb_config(learn, options),
+                tags=[self.task, self.recipe],
+                config=wandb_config(learn, o),
                 dir=self.folder,
                 mode=self.mode,
                 save_code=False,
@@ -209,6 +187,7 @@ class WandbLog:
                     symlink=False,
                     init_timeout=INIT_SECONDS,
                     finish_timeout=FINISH_SECONDS,
+                    x_stats_sampling_interval=STATS_SECONDS,
                 ),
             )
         except wandb.Error as e:
@@ -218,32 +197,33 @@ class WandbLog:
         run.define_metric("*", step_metric="epoch")
         return run
 
-    def results(self, predictions, pictures, scores):
+    def results(self, probabilities, images, scores):
         """Log what is known once the local test part has been scored.
 
-        `predictions` is predictions.csv as a data frame (Id, truth, predicted, the probability of
-        each class), `pictures` maps Id to file, `scores` is what `pokefast.scoring.metrics.scores`
-        returns.
+        `probabilities` is probabilities.csv as a data frame, of which the rows of part "local"
+        count; `images` maps Id to file; `scores` is what `pokefast.scoring.metrics.scores` returns,
+        with f1_macro_low and f1_macro_high where there is an interval.
         """
         if self.run is None:
             return
         import wandb
 
         vocab = list(scores["per_class_f1"])
+        local = probabilities[probabilities["part"] == "local"]
         self.run.summary.update(
-            {name: scores[ours] for name, ours in TEST_SCORES.items() if ours in scores}
+            {name: scores[key] for name, key in SCORES.items() if key in scores}
             | {f"test_f1_{name}": value for name, value in scores["per_class_f1"].items()}
         )
-        each = wandb.Table(["type", "f1"], [list(i) for i in scores["per_class_f1"].items()])
+        each = wandb.Table(["class", "f1"], [list(i) for i in scores["per_class_f1"].items()])
         logged = {
-            "per_class_f1": wandb.plot.bar(each, "type", "f1", title="F1 by type, test part"),
+            "per_class_f1": wandb.plot.bar(each, "class", "f1", title="F1 by class, test part"),
             "confusion_matrix": wandb.plot.confusion_matrix(
-                y_true=[vocab.index(name) for name in predictions["truth"]],
-                preds=[vocab.index(name) for name in predictions["predicted"]],
+                y_true=[vocab.index(name) for name in local["truth"]],
+                preds=[vocab.index(name) for name in local["predicted"]],
                 class_names=vocab,
                 title="Confusion matrix, test part",
             ),
-            "most_wrong": _most_wrong(predictions, pictures, vocab),
+            "most_wrong": _most_wrong(local, images, vocab),
         }
         if (self.folder / "crops.png").exists():
             logged["crops"] = wandb.Image(str(self.folder / "crops.png"))
@@ -256,7 +236,7 @@ class WandbLog:
         import wandb
 
         artifact = wandb.Artifact(f"{self.task}-model", type="model", metadata=metadata)
-        names = ("options.json", "metrics.json", "model.*", "fold*/model.*")
+        names = ("run.json", "metrics.json", "model.*", "fold*/model.*")
         for file in sorted(f for name in names for f in self.folder.glob(name)):
             artifact.add_file(
                 str(file),
@@ -277,18 +257,18 @@ class WandbLog:
             os.environ.pop(name, None)
 
 
-def _most_wrong(predictions, pictures, vocab):
-    """A table of the pictures that the model gets wrong, those first to whose true type it gives
-    the least probability.
+def _most_wrong(local, images, vocab):
+    """A table of the images that the model gets wrong, those first to whose true class it gives the
+    least probability.
     """
     import wandb
 
-    table = wandb.Table(["picture", "Id", "truth", "predicted", "probability_of_truth", *vocab])
-    wrong = predictions[predictions["truth"] != predictions["predicted"]].reset_index(drop=True)
-    given = pd.Series([row[row["truth"]] for _, row in wrong.iterrows()], wrong.index, float)
+    table = wandb.Table(["image", "Id", "truth", "predicted", "probability_of_truth", *vocab])
+    wrong = local[local["truth"] != local["predicted"]].reset_index(drop=True)
+    given = pd.Series([row[f"p_{row['truth']}"] for _, row in wrong.iterrows()], wrong.index, float)
     for i in given.sort_values(kind="stable").index[:N_WRONG]:
         row = wrong.loc[i]
         about = [row["Id"], row["truth"], row["predicted"], float(given[i])]
-        picture = wandb.Image(str(pictures[row["Id"]]))
-        table.add_data(picture, *about, *(float(row[name]) for name in vocab))
+        image = wandb.Image(str(images[row["Id"]]))
+        table.add_data(image, *about, *(float(row[f"p_{name}"]) for name in vocab))
     return table

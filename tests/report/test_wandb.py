@@ -2,14 +2,15 @@
 
 import json
 import os
-import shutil
 import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -17,19 +18,54 @@ import pytest
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.tracker import TrackerCallback
+from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader
 from PIL import Image
+from safetensors.torch import save_model
+from torch import nn
 
 from pokefast.errors import UserError
-from pokefast.files import ROOT
+from pokefast.files import ROOT, write_json
 from pokefast.report import wandb_log
-from pokefast.report.wandb_log import WandbCallback, WandbLog, check_wandb, gpu_figures
-from tasks import task1_mlp, task2_cnn
+from pokefast.report.wandb_log import WandbCallback, WandbLog, check_wandb
+from pokefast.scoring.metrics import scores
+from pokefast.training.learner import fit, make_learner
 
-QUICK = dict(epochs=2, bs=16)
+VOCAB = ["Bug", "Fire", "Water"]
 EPOCH = {"epoch", "loss", "f1_score", "eval_loss", "eval_accuracy", "lr_0", "lr_1"}
 EPOCH |= {"epoch_seconds", "images_per_second"}
 REPORT = {"epochs", "learning_rate", "batch_size", "loss_function", "metric_function", "optimizer"}
 REPORT |= {"dropout", "step_size", "layer1_size", "layer2_size", "gamma"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a task's options hold, as far as it is looked for here."""
+
+    epochs: int = 2
+    bs: int = 16
+    lr: float = 1e-3
+    wd: float = 0.0
+    optimizer: str = "adam"
+    precision: str = "fp32"
+    label_smoothing: float = 0.0
+    schedule: str = "step"
+    step_size: int = 5
+    gamma: float = 0.1
+    layer1_size: int = 256
+    layer2_size: int = 128
+    folds: int = 0
+    groups: Path = Path("groups.csv")
+
+
+def make_learn():
+    """A learner on 48 vectors of three classes."""
+    torch.manual_seed(0)
+    rows = [(torch.randn(4), torch.tensor(i % 3)) for i in range(48)]
+    train = DataLoader(rows, bs=16, shuffle=True, drop_last=True)
+    dls = DataLoaders(train, DataLoader(rows, bs=16), device=torch.device("cpu"))
+    dls.vocab = VOCAB
+    return make_learner(dls, nn.Sequential(nn.Dropout(0.2), nn.Linear(4, 3)), Options())
 
 
 def read_run(folder):
@@ -59,20 +95,32 @@ def values(items):
 
 
 @pytest.fixture(scope="module")
-def logged(small, tmp_path_factory):
-    """An offline run of task 1 with the report's recipe: its folder and its records."""
+def logged(tmp_path_factory):
+    """An offline run as a task makes it, of the report's recipe: its folder and its records."""
     out = tmp_path_factory.mktemp("logged")
-    alone = shutil.copytree(small / "task1", out / "alone")
-    before = set(os.environ.items())
+    folder = out / "runs" / "task1-now"
+    images = {f"image{i}": out / "images" / f"image{i}.png" for i in range(48)}
+    (out / "images").mkdir()
+    for i, file in enumerate(images.values()):
+        Image.new("RGB", (64, 64), (5 * i, 0, 0)).save(file)
+    before = wandb_variables()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pokefast.task.RUNS", out / "runs")
-        patch.setattr("pokefast.task.SUBMISSIONS", out / "submissions")
+        patch.delenv("WANDB_MODE")
         patch.setenv("HOME", str(out / "home"))
         patch.chdir(out)
-        task1_mlp.main(data=alone, recipe="report", wandb="offline", **QUICK)
+        learn, log = make_learn(), WandbLog("offline", "task1", "report", folder)
+        fit(learn, Options(), cbs=log.start(learn, Options()))
+        table = probabilities(learn, list(images))
+        local = table[table["part"] == "local"]
+        metrics = scores(local["truth"], local["predicted"], VOCAB) | {"n_test": len(local)}
+        Image.new("RGB", (64, 64)).save(folder / "crops.png")
+        log.results(table, images, metrics)
+        write_json(folder / "run.json", {"format": 2})
+        write_json(folder / "metrics.json", metrics)
+        save_model(learn.model, folder / "model.safetensors")
+        log.finish({"f1_macro": metrics["f1_macro"], "epochs": 2})
         patch.undo()
-    assert {(k, v) for k, v in os.environ.items() if k != "WANDB_SERVICE"} == before
-    (folder,) = (out / "runs").glob("task1-*")
+    assert wandb_variables() == before
     deadline = time.monotonic() + 30
     while "exit" not in (records := read_run(folder)):  # wandb's own process writes it
         assert time.monotonic() < deadline, "the run's file is not complete"
@@ -80,25 +128,46 @@ def logged(small, tmp_path_factory):
     return SimpleNamespace(out=out, folder=folder, records=records)
 
 
+def wandb_variables():
+    """W&B's variables in the environment, without the address of its own process."""
+    return {k: v for k, v in os.environ.items() if k.startswith("WANDB_") and k != "WANDB_SERVICE"}
+
+
+def probabilities(learn, ids):
+    """probabilities.csv of a run, with a row of the competition's test that has no truth."""
+    p, y = learn.get_preds()
+    named = {f"p_{name}": p[:, i] for i, name in enumerate(VOCAB)}
+    truth, predicted = ([VOCAB[i] for i in column] for column in (y, p.argmax(1)))
+    local = pd.DataFrame(dict(Id=ids, part="local", truth=truth, predicted=predicted) | named)
+    return pd.concat([local, local[:1].assign(Id="hidden", part="test", truth="")])
+
+
 def test_an_epoch_is_one_record_under_the_reports_names(logged):
     history = [values(h.item) for h in logged.records["history"]]
     epochs = [h for h in history if "loss" in h]
     assert [h["epoch"] for h in epochs] == [1, 2]
     for h in epochs:
-        assert set(h) >= EPOCH and not any(k.startswith("gpu_") for k in h)
+        assert set(h) >= EPOCH
         assert h["lr_0"] == pytest.approx(1e-3) and h["images_per_second"] > 0
     assert len(history) == 3  # and one with the results
 
 
-def test_the_config_has_the_reports_names_and_ours(logged):
+def test_the_config_has_the_reports_names_and_all_options(logged):
     (run,) = logged.records["run"]
     config = values(run.config.update)
-    assert set(config) >= REPORT | {"lr", "bs", "crop", "recipe", "n_train", "device"}
+    assert set(config) >= REPORT | {"lr", "bs", "folds", "n_train", "device"}
     assert config["learning_rate"] == 1e-3 and config["batch_size"] == 16
     assert (config["layer1_size"], config["layer2_size"], config["dropout"]) == (256, 128, 0.2)
     assert (config["step_size"], config["gamma"]) == (5, 0.1)
     assert config["loss_function"] == "CrossEntropyLoss" and config["optimizer"] == "adam"
+    assert config["groups"] == "groups.csv"
     assert run.project == "pokefast" and run.display_name == logged.folder.name
+    assert run.run_group == "task1" and set(run.tags) == {"task1", "report"}
+
+
+def test_wandb_looks_at_the_machine_itself(logged):
+    names = {item.key for stats in logged.records["stats"] for item in stats.item}
+    assert names >= {"cpu", "proc.memory.rssMB"}
 
 
 def test_the_epoch_is_the_step_and_the_summary_holds_the_best(logged):
@@ -133,46 +202,48 @@ def test_the_results_are_there(logged):
     assert counts == metrics["n_test"]
 
 
-def test_the_most_wrong_pictures_come_first(logged):
+def test_the_most_wrong_images_come_first(logged):
     metrics = json.loads((logged.folder / "metrics.json").read_text())
     (file,) = logged.folder.glob("wandb/offline-run-*/files/media/table/most_wrong*.json")
     table = json.loads(file.read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert len(rows) == round(metrics["n_test"] * (1 - metrics["accuracy"]))
+    assert len(rows) == round(metrics["n_test"] * (1 - metrics["accuracy"])) > 0
     given = [row["probability_of_truth"] for row in rows]
     assert given == sorted(given)
     for row in rows:
-        p = {name: row[name] for name in metrics["per_class_f1"]}
+        p = {name: row[name] for name in VOCAB}
         assert sum(p.values()) == pytest.approx(1, abs=1e-3)
         assert row["predicted"] == max(p, key=p.get) != row["truth"]
         assert p[row["truth"]] == row["probability_of_truth"]
-        assert (logged.out / "alone" / "Train" / f"{row['Id']}.png").exists()
+        assert (logged.out / "images" / f"{row['Id']}.png").exists()
     (table,) = (a for a in logged.records["artifact"] if a.name.endswith("-most_wrong"))
-    pictures = [c.local_path for c in table.manifest.contents if c.path.endswith(".png")]
-    assert [Image.open(p).size for p in pictures] == [(64, 64)] * len(rows)
+    images = [c.local_path for c in table.manifest.contents if c.path.endswith(".png")]
+    assert [Image.open(p).size for p in images] == [(64, 64)] * len(rows)
 
 
 def test_the_model_is_an_artifact(logged):
     (model,) = (a for a in logged.records["artifact"] if a.type == "model")
     assert model.name == "task1-model" and {"best", "latest"} <= set(model.aliases)
     files = {c.path: c.local_path for c in model.manifest.contents}
+    assert set(files) == {"run.json", "metrics.json", "model.safetensors"}
     assert files["model.safetensors"] == str(logged.folder / "model.safetensors")
     assert json.loads(model.metadata)["epochs"] == 2
 
 
 def test_nothing_is_written_outside_the_runs_folder(logged):
-    assert {p.name for p in logged.out.iterdir()} <= {"alone", "runs", "submissions", "home"}
+    assert {p.name for p in logged.out.iterdir()} <= {"images", "runs", "home"}
     assert not list((logged.out / "home").rglob("*wandb*"))
     staged = next(logged.folder.glob("wandb/data/artifacts/staging"))
     assert list(staged.iterdir())  # which offline pictures are uploaded from
 
 
-def test_off_imports_nothing_and_logs_nothing(small, tmp_path, sandbox, monkeypatch):
+def test_off_imports_nothing_and_logs_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # an import would raise
-    alone = shutil.copytree(small / "task1", tmp_path / "alone")
-    task1_mlp.main(data=alone, **QUICK)
-    (folder,) = (sandbox / "runs").glob("task1-*")
-    assert not (folder / "wandb").exists()
+    log = WandbLog("off", "task1", "fast", tmp_path / "run")
+    assert log.start(make_learn(), Options()) == []
+    log.results(pd.DataFrame(), {}, {})
+    log.finish({})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("task", ["task1", "task2"])
@@ -184,9 +255,9 @@ def test_make_hands_the_mode_on(task):
         assert f"tasks.{task}" in said and ('--wandb "online"' in said) == bool(mode)
 
 
-def test_a_mode_that_does_not_exist_stops_the_run(small, sandbox):
+def test_a_mode_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(UserError, match="--wandb yes: choose off, offline, online"):
-        task2_cnn.main(data=small / "task1", wandb="yes")
+        WandbLog("yes", "task2", "fast", tmp_path)
 
 
 @pytest.fixture
@@ -221,11 +292,10 @@ class Refusing(BaseHTTPRequestHandler):
         pass
 
 
-def test_online_without_a_key_says_so_before_any_work(online, small, sandbox, capsys):
+def test_online_without_a_key_says_so(online, tmp_path):
     with pytest.raises(UserError, match="there is no key.*WANDB_API_KEY.*--wandb offline"):
-        task1_mlp.main(data=small / "task1", wandb="online")
-    assert "training" not in capsys.readouterr().out
-    assert not (sandbox / "runs").exists()
+        WandbLog("online", "task1", "fast", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_online_with_a_wrong_key_says_so(online, monkeypatch):
@@ -252,16 +322,18 @@ def test_online_without_a_network_says_so_soon(server, online, monkeypatch):
         assert time.perf_counter() - start < 20
 
 
-def test_a_run_that_the_server_refuses_stops_before_training(small, sandbox, monkeypatch, capsys):
+def test_a_run_that_the_server_refuses_is_named_and_leaves_the_environment(tmp_path, monkeypatch):
     import wandb
 
     def refuse(**kwargs):
         raise wandb.errors.CommError("project not found")
 
     monkeypatch.setattr(wandb, "init", refuse)
+    before = wandb_variables()
+    log = WandbLog("offline", "task1", "fast", tmp_path)
     with pytest.raises(UserError, match="--wandb offline: project not found"):
-        task1_mlp.main(data=small / "task1", wandb="offline", **QUICK)
-    assert "epoch 1" not in capsys.readouterr().out
+        log.start(make_learn(), Options())
+    assert wandb_variables() == before
 
 
 class FakeRun:
@@ -275,15 +347,14 @@ class FakeRun:
         self.logs.append(record)
 
 
-def test_lr_find_and_prediction_log_nothing(small):
-    fake = FakeRun()
-    learn = task1_mlp.get_learner(task1_mlp.get_dls(small / "task1", bs=16))
+def test_lr_find_and_prediction_log_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fake, learn = FakeRun(), make_learn()
     learn.add_cb(WandbCallback(fake))
     learn.lr_find(num_it=30, show_plot=False)
     learn.get_preds()
     assert fake.logs == []
-    with learn.no_logging():
-        learn.fit(1)
+    learn.fit(1)
     assert len(fake.logs) == 1
 
 
@@ -295,58 +366,31 @@ class StopCallback(Callback):
             raise CancelFitException()
 
 
-def test_an_early_stop_logs_its_last_epoch_too(small):
+def test_an_early_stop_logs_its_last_epoch_too():
     fake = FakeRun()
-    learn = task1_mlp.get_learner(task1_mlp.get_dls(small / "task1", bs=16))
-    with learn.no_logging():
-        learn.fit(10, cbs=[WandbCallback(fake), StopCallback()])
+    make_learn().fit(10, cbs=[WandbCallback(fake), StopCallback()])
     assert [record["epoch"] for record in fake.logs] == [1, 2]
 
 
-def test_folds_are_one_run_with_their_own_names(small, tmp_path, monkeypatch):
+def test_folds_are_one_run_with_their_own_names(tmp_path, monkeypatch):
     fake = FakeRun()
     inits = []
     monkeypatch.setattr(WandbLog, "_init", lambda *args: inits.append(args) or fake)
-    log = WandbLog("offline", "task1", tmp_path)
-    learn = task1_mlp.get_learner(task1_mlp.get_dls(small / "task1", bs=16))
+    log, learn = WandbLog("offline", "task1", "fast", tmp_path), make_learn()
     for _ in range(2):
-        with learn.no_logging():
-            learn.fit(1, cbs=log.start(learn, SimpleNamespace(folds=2)))
+        learn.fit(1, cbs=log.start(learn, Options(folds=2)))
     assert len(inits) == 1
     assert [set(r) >= {"epoch", f"fold{i}/f1_score"} for i, r in enumerate(fake.logs, 1)] == [1, 1]
     assert fake.best["fold2/f1_score"] == "max" and fake.best["fold2/eval_loss"] == "min"
 
 
-def test_the_most_wrong_of_all_folds_are_ranked_together(small):
-    picture = next((small / "task1" / "Train").glob("*.png"))
+def test_the_most_wrong_of_all_folds_are_ranked_together(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "any.png")
     rows = [("a", "x", "x", 0.9, 0.1), ("b", "x", "y", 0.4, 0.6), ("c", "y", "x", 0.8, 0.2)]
-    folds = [pd.DataFrame([r], columns=["Id", "truth", "predicted", "x", "y"]) for r in rows]
-    table = wandb_log._most_wrong(pd.concat(folds), dict.fromkeys("abc", picture), ["x", "y"])
+    folds = [pd.DataFrame([r], columns=["Id", "truth", "predicted", "p_x", "p_y"]) for r in rows]
+    images = dict.fromkeys("abc", tmp_path / "any.png")
+    table = wandb_log._most_wrong(pd.concat(folds), images, ["x", "y"])
     assert [row[1:] for row in table.data] == [
         ["c", "y", "x", 0.2, 0.8, 0.2],
         ["b", "x", "y", 0.4, 0.4, 0.6],
     ]
-
-
-def test_gpu_figures_come_from_the_driver(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda i: (30 * 2**30, 40 * 2**30))
-    monkeypatch.setattr(torch.cuda, "utilization", lambda i: 87)
-    figures = {"gpu_1_memory_used_MB": 10240, "gpu_1_memory_total_MB": 40960}
-    assert gpu_figures(torch.device("cuda", 1)) == figures | {"gpu_1_utilization_percent": 87}
-
-    def missing(i):
-        raise ModuleNotFoundError("pynvml")
-
-    monkeypatch.setattr(torch.cuda, "utilization", missing)
-    with pytest.warns(UserWarning, match="no GPU utilization: pynvml"):
-        assert gpu_figures(torch.device("cuda", 1)) == figures
-    assert gpu_figures(torch.device("cpu")) == {}
-
-
-def test_gpu_figures_are_logged_each_epoch(small, monkeypatch):
-    monkeypatch.setattr(wandb_log, "gpu_figures", lambda device: {"gpu_0_memory_used_MB": 1.0})
-    fake = FakeRun()
-    learn = task1_mlp.get_learner(task1_mlp.get_dls(small / "task1", bs=16))
-    with learn.no_logging():
-        learn.fit(2, cbs=[WandbCallback(fake)])
-    assert [record["gpu_0_memory_used_MB"] for record in fake.logs] == [1.0, 1.0]
