@@ -1,24 +1,29 @@
-"""Splitters: from a data frame to lists of row numbers for training, validation and test."""
+"""Splitters: from a data frame to lists of row numbers for training, validation and test.
+
+A frame has the column label, the class of each image, and for splits that keep near-duplicates
+together the column group.
+"""
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from pokefast.errors import UserError
 
-__all__ = ["StratifiedSplitter", "GroupSplitter", "FoldSplitter", "AllSplitter", "check_fractions"]
+__all__ = ["StratifiedSplitter", "GroupSplitter", "FoldSplitter", "AllSplitter"]
 
 
-def StratifiedSplitter(valid=0.15, test=0.15, seed=0, column="label"):
-    """Shares `valid` and `test` of the rows, each class in proportion (scikit-learn's stratified
+def StratifiedSplitter(valid=0.15, test=0.15, seed=0):
+    """Fractions `valid` and `test` of the rows, each class in proportion (scikit-learn's stratified
     split).
 
     fastai's `TrainTestSplitter` is the same for two parts. The split depends on the seed and the
     rows' order alone. Raises UserError where a class is too small to be in every part.
     """
-    check_fractions(valid, test)
+    _check_fractions(valid, test)
 
     def _inner(items):
-        labels = np.asarray(items[column])
+        labels = np.asarray(items["label"])
         rows = np.arange(len(labels))
         _check_sizes(labels, valid, test)
         n_valid, n_test = round(valid * len(rows)), round(test * len(rows))
@@ -33,34 +38,36 @@ def StratifiedSplitter(valid=0.15, test=0.15, seed=0, column="label"):
     return _inner
 
 
-def GroupSplitter(valid=0.1, test=0.1, seed=0, column="label", groups="group"):
-    """As `StratifiedSplitter`, but rows of one group (column `groups`) stay in one part.
+def GroupSplitter(valid=0.1, test=0.1, seed=0):
+    """As `StratifiedSplitter`, but the rows of a near-duplicate group stay in one part.
 
-    scikit-learn's `StratifiedGroupKFold` with as many folds as the share asks for, the first one
+    scikit-learn's `StratifiedGroupKFold` with as many folds as the fraction asks for, the first one
     taken. Raises UserError where a class has too few groups for three parts.
     """
-    check_fractions(valid, test)
+    _check_fractions(valid, test)
 
     def _inner(items):
-        _check_groups(items, column, groups, 3)
-        rest, test_rows = _first_fold(items, np.arange(len(items)), test, seed, column, groups)
-        share = valid / (1 - test)
-        train_rows, valid_rows = _first_fold(items, rest, share, seed, column, groups)
+        _check_groups(items["label"], items["group"], 3)
+        rest, test_rows = _first_fold(items, np.arange(len(items)), test, seed)
+        train_rows, valid_rows = _first_fold(items, rest, valid / (1 - test), seed)
         return tuple(np.sort(part).tolist() for part in (train_rows, valid_rows, test_rows))
 
     return _inner
 
 
-def FoldSplitter(fold, folds=5, seed=0, column="label", groups="group"):
-    """Fold number `fold` of `folds` for validation and for the test alike, the rest for training.
+def FoldSplitter(fold, folds=5, seed=0):
+    """Fold number `fold` (from 0) of `folds` for validation and for the test alike, the rest for
+    training: for recipes that choose nothing by the validation part.
 
-    For recipes that choose nothing by the validation part. Rows of one group stay together.
+    The rows of a near-duplicate group stay together; without the column every image is a group.
+    Raises UserError where a class has fewer groups than there are folds.
     """
 
     def _inner(items):
-        _check_groups(items, column, groups, folds)
+        groups = items["group"] if "group" in items else np.arange(len(items))
+        _check_groups(items["label"], groups, folds)
         split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        parts = split.split(np.zeros(len(items)), items[column], items[groups])
+        parts = split.split(np.zeros(len(items)), items["label"], groups)
         train_rows, test_rows = list(parts)[fold]
         return train_rows.tolist(), test_rows.tolist(), test_rows.tolist()
 
@@ -78,8 +85,7 @@ def AllSplitter():
     return _inner
 
 
-def check_fractions(valid, test):
-    """Raise UserError unless both fractions are positive and leave something to train on."""
+def _check_fractions(valid, test):
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise UserError(
             f"--valid {valid} --test {test}: both must be above 0 and their sum below 1"
@@ -87,35 +93,35 @@ def check_fractions(valid, test):
 
 
 def _check_sizes(labels, valid, test):
-    names, counts = np.unique(labels, return_counts=True)
-    need = 3
-    small = [f"{n} ({c})" for n, c in zip(names, counts, strict=True) if c < need]
+    classes, counts = np.unique(labels, return_counts=True)
+    small = [f"{n} ({c})" for n, c in zip(classes, counts, strict=True) if c < 3]
     if small:
         raise UserError(
-            f"train_labels.csv: {len(small)} labels have fewer than {need} pictures, too few for "
+            f"train_labels.csv: {len(small)} classes have fewer than 3 images, too few for "
             f"training, validation and test: {', '.join(small[:5])}. "
-            "Add pictures or remove these labels."
+            "Add images or remove these classes."
         )
-    if min(valid, test) * len(labels) < len(names):
+    if min(valid, test) * len(labels) < len(classes):
         raise UserError(
-            f"--valid {valid} --test {test}: a part would have fewer pictures than labels "
-            f"({len(names)}, of {len(labels)} pictures). Take larger shares or add pictures."
+            f"--valid {valid} --test {test}: a part would have fewer images than classes "
+            f"({len(classes)}, of {len(labels)} images). Take larger fractions or add images."
         )
 
 
-def _first_fold(items, rows, share, seed, column, groups):
-    """`rows` without the first of 1 / `share` folds, and that fold."""
+def _first_fold(items, rows, fraction, seed):
+    """`rows` without the first of 1 / `fraction` folds, and that fold."""
     part = items.iloc[rows]
-    split = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
-    kept, taken = next(split.split(np.zeros(len(part)), part[column], part[groups]))
+    split = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=seed)
+    kept, taken = next(split.split(np.zeros(len(part)), part["label"], part["group"]))
     return rows[kept], rows[taken]
 
 
-def _check_groups(items, column, groups, need):
-    counts = items.groupby(column)[groups].nunique()
+def _check_groups(labels, groups, need):
+    pairs = pd.DataFrame({"label": np.asarray(labels), "group": np.asarray(groups)})
+    counts = pairs.drop_duplicates()["label"].value_counts().sort_index()
     small = [f"{name} ({n})" for name, n in counts[counts < need].items()]
     if small:
         raise UserError(
-            f"train_labels.csv: {len(small)} labels have fewer than {need} creatures: "
-            f"{', '.join(small[:5])}. Add pictures, take fewer --folds, or --split image."
+            f"train_labels.csv: {len(small)} classes have fewer than {need} near-duplicate groups: "
+            f"{', '.join(small[:5])}. Add images, take fewer --folds, or --split image."
         )

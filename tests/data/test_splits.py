@@ -40,40 +40,84 @@ def test_fractions_outside_the_limits_are_refused(valid, test):
         StratifiedSplitter(valid, test)
 
 
-# 20, 30 and 10 creatures of three classes with one to five pictures each
+# 20, 30 and 10 groups of three classes with one to five images each
 SIZES = [(label, 1 + i % 5) for label, n in (("a", 20), ("b", 30), ("c", 10)) for i in range(n)]
 GROUPED = pd.DataFrame(
     [(label, g) for g, (label, n) in enumerate(SIZES) for _ in range(n)], columns=["label", "group"]
 )
+# groups of each class as in task 3, three images each
+COUNTS = dict(zip("abcdefghi", (50, 20, 38, 53, 24, 74, 22, 33, 84), strict=True))
+TASK3 = pd.DataFrame(
+    [(label, f"{label}{i}") for label, n in COUNTS.items() for i in range(n) for _ in range(3)],
+    columns=["label", "group"],
+)
+
+
+def fractions(df, rows):
+    """The fraction of each class's images that `rows` hold."""
+    return df["label"].iloc[rows].value_counts() / df["label"].value_counts()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("valid, test", [(0.1, 0.1), (0.2, 0.25)])
+@pytest.mark.parametrize(
+    "splitter, df, most",
+    [
+        (StratifiedSplitter, TASK3, 0.02),
+        (GroupSplitter, TASK3, 0.08),
+        (GroupSplitter, GROUPED, 0.1),
+    ],
+    ids=["image", "group", "uneven"],
+)
+def test_every_part_holds_its_fraction_of_every_class(splitter, df, most, valid, test, seed):
+    parts = splitter(valid, test, seed)(df)
+    for part, fraction in zip(parts, (1 - valid - test, valid, test), strict=True):
+        assert (fractions(df, part) - fraction).abs().max() <= most + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "df, most",
+    [(GROUPED, 0.1), (TASK3, 0.06), (TASK3[["label"]], 0.02)],
+    ids=["uneven", "task3", "no groups"],
+)
+def test_every_fold_holds_its_fraction_of_every_class(df, most, seed):
+    for fold in range(5):
+        train, _, test = FoldSplitter(fold, 5, seed)(df)
+        assert (fractions(df, test) - 1 / 5).abs().max() <= most
+        assert (fractions(df, train) - 4 / 5).abs().max() <= most
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_creatures_stay_together_and_classes_in_proportion(seed):
+def test_groups_stay_together(seed):
     parts = GroupSplitter(0.1, 0.1, seed)(GROUPED)
     assert sorted(i for part in parts for i in part) == list(range(len(GROUPED)))
     groups = [set(GROUPED["group"][part]) for part in parts]
     assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
     for part in parts[1:]:
         assert 0.06 < len(part) / len(GROUPED) < 0.14
-        assert set(GROUPED["label"][part]) == {"a", "b", "c"}
     assert GroupSplitter(seed=seed)(GROUPED) == GroupSplitter(seed=seed)(GROUPED)
 
 
-def test_folds_hold_every_picture_once_and_share_no_creature():
-    folds = [FoldSplitter(i, 5, seed=1)(GROUPED) for i in range(5)]
-    assert sorted(i for _, _, test in folds for i in test) == list(range(len(GROUPED)))
+@pytest.mark.parametrize("df", [GROUPED, GROUPED[["label"]]], ids=["groups", "no groups"])
+def test_folds_hold_every_image_once_and_share_no_group(df):
+    folds = [FoldSplitter(i, 5, seed=1)(df) for i in range(5)]
+    assert sorted(i for _, _, test in folds for i in test) == list(range(len(df)))
     for train, valid, test in folds:
         assert valid == test
-        assert not set(GROUPED["group"][train]) & set(GROUPED["group"][test])
-        assert len(train) + len(test) == len(GROUPED)
+        assert len(train) + len(test) == len(df) == len({*train, *test})
+        if "group" in df:
+            assert not set(df["group"][train]) & set(df["group"][test])
 
 
-def test_a_class_with_too_few_creatures_is_named():
+def test_a_class_with_too_few_groups_is_named():
     df = pd.concat([GROUPED, pd.DataFrame({"label": "rare", "group": [900, 900, 901]})])
-    with pytest.raises(UserError, match=r"rare \(2\)"):
+    with pytest.raises(UserError, match=r"1 classes have fewer than 3 .*groups: rare \(2\)"):
         GroupSplitter()(df)
     with pytest.raises(UserError, match="--folds"):
         FoldSplitter(0, 5)(df)
+    with pytest.raises(UserError, match=r"rare \(3\)"):
+        FoldSplitter(0, 5)(df[["label"]])
 
 
 def test_all_splitter_trains_on_everything():
