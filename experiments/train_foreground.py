@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from pokefast.crops.foreground import INPUT, WEIGHTS, CreatureNet
+from pokefast.crops.foreground import INPUT, WEIGHTS, ForegroundNet
 from pokefast.datasets.backgrounds import sample_photographs
 from pokefast.datasets.figures import composite, draw_background, draw_figure, draw_pool
 
 __all__ = ["fold", "train"]
 
 
-def fold(net: CreatureNet) -> dict:
-    "The state dict of `CreatureNet(norm=False)`, float16, BatchNorm folded into convolutions."
+def fold(net: ForegroundNet) -> dict:
+    "The state dict of `ForegroundNet(norm=False)`, float16, BatchNorm folded into convolutions."
     weights, out = net.state_dict(), {}
     for key, w in weights.items():
         if w.ndim != 4:
@@ -47,13 +47,13 @@ def train(
     figures: int = 3600,  # pool; one is redrawn a step
     backgrounds: int = 2000,  # pool; one is redrawn every fourth step
     seed: int = 0,
-) -> CreatureNet:
+) -> ForegroundNet:
     "Train on composites of a slowly changing pool; cross-entropy plus half of the soft Dice loss."
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     photos = sample_photographs()
     pool, scenes = draw_pool(rng, figures, backgrounds)
-    net = CreatureNet().to(memory_format=torch.channels_last)
+    net = ForegroundNet().to(memory_format=torch.channels_last)
     opt = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=steps, pct_start=0.15)
     start, smooth = time.perf_counter(), None

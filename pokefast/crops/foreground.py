@@ -24,11 +24,11 @@ from pokefast.errors import UserError
 
 __all__ = [
     "CreatureCrop",
-    "CreatureNet",
+    "ForegroundNet",
     "creature_box",
     "creature_mask",
-    "creature_probability",
-    "load_creature_net",
+    "foreground_probability",
+    "load_foreground_net",
     "mask_box",
     "probability_mask",
     "square_box",
@@ -69,7 +69,7 @@ class _Block(nn.Module):
         return x + self.layers(x) if self.residual else self.layers(x)
 
 
-class CreatureNet(nn.Module):
+class ForegroundNet(nn.Module):
     "Pictures (n, 3, h, w), (x / 255 - 0.5) / 0.25, h and w multiples of 32, to logits (n, h, w)."
 
     def __init__(
@@ -106,7 +106,7 @@ class CreatureNet(nn.Module):
 
 
 @lru_cache(maxsize=2)
-def load_creature_net(file: str = str(WEIGHTS)) -> CreatureNet:
+def load_foreground_net(file: str = str(WEIGHTS)) -> ForegroundNet:
     "The trained net (BatchNorm folded, evaluation mode, CPU); `UserError` without its file."
     from safetensors.torch import load_file
 
@@ -114,7 +114,7 @@ def load_creature_net(file: str = str(WEIGHTS)) -> CreatureNet:
         raise UserError(
             f"{file} is missing: reinstall pokefast, or run: python -m experiments.train_foreground"
         )
-    net = CreatureNet(norm=False)
+    net = ForegroundNet(norm=False)
     net.load_state_dict({k: v.float() for k, v in load_file(file).items()})
     return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -138,14 +138,14 @@ def _refine(picture, probability):
     return probability.astype(np.float32)
 
 
-def creature_probability(
+def foreground_probability(
     images,  # PIL images of any size and mode
     bs: int = 32,  # pictures at once
-    net: CreatureNet | None = None,  # default: the shipped one
+    net: ForegroundNet | None = None,  # default: the shipped one
     refine: bool = True,  # correct the net's map by the picture's own colours
 ) -> np.ndarray:  # float32 (n, 160, 160), each picture squeezed to a square
     "How likely each pixel belongs to the creature, 0-1."
-    net, maps = net or load_creature_net(), []
+    net, maps = net or load_foreground_net(), []
     images = list(images)
     for i in range(0, len(images), bs):
         small = [
@@ -180,7 +180,7 @@ def mask_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 def creature_mask(image: Image.Image) -> np.ndarray | None:
     "Bool mask (h, w) of the creature at the picture's own size, or None where none was found."
-    probability = creature_probability([image])[0]
+    probability = foreground_probability([image])[0]
     mask = probability_mask(probability)
     if mask is None:
         return None
@@ -190,7 +190,7 @@ def creature_mask(image: Image.Image) -> np.ndarray | None:
 
 def creature_box(image: Image.Image) -> tuple[int, int, int, int] | None:
     "The creature's half-open box (x0, y0, x1, y1) in pixels, unpadded; None: none was found."
-    mask = probability_mask(creature_probability([image])[0])
+    mask = probability_mask(foreground_probability([image])[0])
     if mask is None:
         return None
     x0, y0, x1, y1 = mask_box(mask)
@@ -233,7 +233,7 @@ class CreatureCrop(Transform):
     def _mask(self, x):
         key = blake2b(x.tobytes(), digest_size=16, salt=repr(x.size).encode()[:16]).digest()
         if key not in self._seen:
-            mask = probability_mask(creature_probability([x])[0])
+            mask = probability_mask(foreground_probability([x])[0])
             self._seen[key] = None if mask is None else np.packbits(mask)
         packed = self._seen[key]
         return None if packed is None else np.unpackbits(packed).reshape(INPUT, INPUT)

@@ -21,11 +21,17 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import AgglomerativeClustering
 
 from pokefast.crops.alignment import aligned_similarity, centred_cutout
-from pokefast.crops.foreground import INPUT, creature_probability, probability_mask
+from pokefast.crops.foreground import INPUT, foreground_probability, probability_mask
 from pokefast.errors import UserError
 from pokefast.files import ROOT, atomic_path
 
-__all__ = ["add_groups", "colour_histograms", "creature_groups", "group_similarity", "read_groups"]
+__all__ = [
+    "add_groups",
+    "colour_histograms",
+    "near_duplicate_groups",
+    "group_similarity",
+    "read_groups",
+]
 
 VERSION = 3  # of the method: raise it when the groups that it finds change
 BINS = 24  # histogram bins a colour channel
@@ -51,7 +57,7 @@ def _describe(images, bs):
     "Each picture's histogram, as `colour_histograms`, and its cut-out, or None."
     for i in range(0, len(images), bs):
         batch = [_small(im) for im in images[i : i + bs]]
-        for im, p in zip(batch, creature_probability(batch, bs), strict=True):
+        for im, p in zip(batch, foreground_probability(batch, bs), strict=True):
             mask, picture = probability_mask(p), np.array(im)
             weights = np.ones(p.shape) if mask is None else np.where(mask, p, 0)
             seen = weights > 0
@@ -124,7 +130,7 @@ def _join_lonely(clusters, similarity):
     return connected_components(links, directed=False)[1][clusters]
 
 
-def creature_groups(
+def near_duplicate_groups(
     images,  # n paths or PIL images
     labels,  # n classes; pictures of different classes never share a group
     alike: float = ALIKE,  # 0-1; lower joins more
@@ -194,7 +200,7 @@ def add_groups(
         digest.update(f"{row.Id} {row.label} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     kept = cache / f"groups-{digest.hexdigest()[:16]}.csv"
     if not kept.exists():
-        groups = creature_groups(train["path"], train["label"])
+        groups = near_duplicate_groups(train["path"], train["label"])
         with atomic_path(kept) as temp:
             pd.DataFrame({"Id": train["Id"], "group": groups}).to_csv(temp, index=False)
     return train.assign(group=read_groups(kept, train["Id"]))

@@ -23,7 +23,7 @@ from torch import nn
 
 from pokefast.crops.foreground import (
     INPUT,
-    creature_probability,
+    foreground_probability,
     mask_box,
     probability_mask,
     square_box,
@@ -55,7 +55,7 @@ class CutOut(Transform):
 
     def encodes(self, x: PILImageRGBA):
         sides = (self.size, self.size)
-        rgb, (probability,) = x.convert("RGB"), creature_probability([x.convert("RGB")])
+        rgb, (probability,) = x.convert("RGB"), foreground_probability([x.convert("RGB")])
         mask = probability_mask(probability)
         if mask is None:
             return PILImageRGBA(x.resize(sides, Image.Resampling.BICUBIC))

@@ -11,7 +11,7 @@ from pokefast.crops.foreground import (
     CreatureCrop,
     creature_box,
     creature_mask,
-    load_creature_net,
+    load_foreground_net,
     square_box,
 )
 from pokefast.errors import UserError
@@ -102,4 +102,4 @@ def test_bad_options_and_missing_weights_are_named(tmp_path):
     with pytest.raises(UserError, match="pad=-1"):
         CreatureCrop(pad=-1)
     with pytest.raises(UserError, match="none.safetensors"):
-        load_creature_net(str(tmp_path / "none.safetensors"))
+        load_foreground_net(str(tmp_path / "none.safetensors"))

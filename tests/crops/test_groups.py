@@ -10,8 +10,8 @@ from pokefast.crops.alignment import aligned_similarity, centred_cutout
 from pokefast.crops.groups import (
     ALIKE,
     colour_histograms,
-    creature_groups,
     group_similarity,
+    near_duplicate_groups,
     read_groups,
 )
 from pokefast.errors import UserError
@@ -56,16 +56,16 @@ def pictures():
 
 def test_groups_are_the_creatures_however_many_pictures_each_has(pictures):
     images, truth, histograms = pictures
-    groups = creature_groups(images, ["one class"] * len(images), histograms=histograms)
+    groups = near_duplicate_groups(images, ["one class"] * len(images), histograms=histograms)
     assert np.array_equal(groups[:, None] == groups, truth[:, None] == truth)
 
 
 def test_groups_never_cross_classes_and_do_not_depend_on_order(pictures):
     images, truth, histograms = pictures
     labels = np.where(np.arange(len(truth)) % 2, "a", "b")
-    groups = creature_groups(images, labels, histograms=histograms)
+    groups = near_duplicate_groups(images, labels, histograms=histograms)
     assert all(len(set(labels[groups == g])) == 1 for g in set(groups))
-    back = creature_groups(images[::-1], labels[::-1], histograms=histograms[::-1])[::-1]
+    back = near_duplicate_groups(images[::-1], labels[::-1], histograms=histograms[::-1])[::-1]
     assert np.array_equal(groups[:, None] == groups, back[:, None] == back)
 
 
@@ -73,7 +73,7 @@ def test_a_relative_of_the_same_palette_is_another_creature():
     rng = np.random.default_rng(5)
     truth = np.repeat(np.arange(4), 3)
     images = [picture(rng, kind % 2, relative=kind > 1) for kind in truth]
-    groups = creature_groups(images, ["one class"] * len(images))
+    groups = near_duplicate_groups(images, ["one class"] * len(images))
     assert np.array_equal(groups[:, None] == groups, truth[:, None] == truth)
     alike = group_similarity(colour_histograms(images))
     relatives = abs(truth[:, None] - truth) == 2
@@ -95,12 +95,12 @@ def test_alignment_finds_flip_and_scale_but_not_another_shape():
 
 
 def test_no_pictures_have_no_groups():
-    assert creature_groups([], []).tolist() == []
+    assert near_duplicate_groups([], []).tolist() == []
 
 
 def test_pictures_without_a_creature_are_grouped_by_colour():
     flat = [Image.new("RGB", (320, 320), c) for c in ("red", "blue", "red", "blue")]
-    assert creature_groups(flat, ["one class"] * 4).tolist() == [0, 1, 0, 1]
+    assert near_duplicate_groups(flat, ["one class"] * 4).tolist() == [0, 1, 0, 1]
 
 
 def test_histograms_from_files_equal_those_from_images(pictures, tmp_path):
@@ -115,9 +115,9 @@ def test_wrong_pictures_and_options_are_named(pictures, tmp_path):
     with pytest.raises(UserError, match="x.png"):
         colour_histograms([tmp_path / "x.png"])
     with pytest.raises(UserError, match="2 labels"):
-        creature_groups(pictures[0], ["a", "b"])
+        near_duplicate_groups(pictures[0], ["a", "b"])
     with pytest.raises(UserError, match="alike=1"):
-        creature_groups(pictures[0][:2], ["a", "b"], alike=1)
+        near_duplicate_groups(pictures[0][:2], ["a", "b"], alike=1)
 
 
 def test_read_groups_follows_the_order_of_the_ids(tmp_path):

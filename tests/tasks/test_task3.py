@@ -251,7 +251,7 @@ def test_found_groups_are_kept_for_the_next_run(data, tmp_path, monkeypatch):
         calls.append(len(paths))
         return np.arange(len(paths)) // 3
 
-    monkeypatch.setattr(groups, "creature_groups", find)
+    monkeypatch.setattr(groups, "near_duplicate_groups", find)
     first = groups.add_groups(train, cache=tmp_path)
     assert groups.add_groups(train, cache=tmp_path)["group"].tolist() == first["group"].tolist()
     assert len(calls) == 1
