@@ -8,13 +8,11 @@ inverted residuals, "MobileNetV2", CVPR 2018.
 """
 
 from functools import lru_cache, partial
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fasttransform import Transform
 from PIL import Image
 from scipy import ndimage
 from scipy.special import expit
@@ -23,15 +21,12 @@ from torch import nn
 from pokefast.errors import UserError
 
 __all__ = [
-    "CreatureCrop",
     "ForegroundNet",
-    "creature_box",
-    "creature_mask",
+    "foreground_mask",
     "foreground_probability",
     "load_foreground_net",
-    "mask_box",
+    "opacity",
     "probability_mask",
-    "square_box",
 ]
 
 WEIGHTS = Path(__file__).with_name("foreground.safetensors")
@@ -44,6 +39,7 @@ ROUNDS, TRUST, COLOUR = (
     0.7,
     1.5,
 )  # refinement rounds; weights of the net's and of the colours' log odds
+SOFT = (0.3, 0.7)  # probabilities below which a cut-out shows nothing of a pixel, above which all
 SMALLEST = 0.005  # a creature that covers less of the picture than this was not found
 
 
@@ -172,82 +168,16 @@ def probability_mask(probability):
     return mask if mask.mean() >= SMALLEST else None
 
 
-def mask_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    "The half-open box (x0, y0, x1, y1) around the true pixels of a bool mask (h, w) that has some."
-    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1
+def opacity(probability):
+    """How much of a cut-out's pixel is kept, 0..1, from how likely it belongs to the thing."""
+    low, high = SOFT
+    return np.clip((probability - low) / (high - low), 0, 1)
 
 
-def creature_mask(image: Image.Image) -> np.ndarray | None:
-    "Bool mask (h, w) of the creature at the picture's own size, or None where none was found."
+def foreground_mask(image):
+    """How likely each pixel of `image` (PIL) belongs to the foreground, and 0 around it: float32
+    [160, 160] of the image squeezed to a square. None where none was found.
+    """
     probability = foreground_probability([image])[0]
     mask = probability_mask(probability)
-    if mask is None:
-        return None
-    mask = Image.fromarray(np.where(mask, probability, 0).astype(np.float32))
-    return np.asarray(mask.resize(image.size, Image.Resampling.BILINEAR)) > LEVEL
-
-
-def creature_box(image: Image.Image) -> tuple[int, int, int, int] | None:
-    "The creature's half-open box (x0, y0, x1, y1) in pixels, unpadded; None: none was found."
-    mask = probability_mask(foreground_probability([image])[0])
-    if mask is None:
-        return None
-    x0, y0, x1, y1 = mask_box(mask)
-    w, h = image.width / INPUT, image.height / INPUT
-    return int(x0 * w), int(y0 * h), int(np.ceil(x1 * w)), int(np.ceil(y1 * h))
-
-
-def square_box(box, size, pad: float = 0.05) -> tuple[int, int, int, int]:
-    """The square around `box`, margin `pad` of its longer side, inside a picture of `size` (w, h).
-
-    Where the square is larger than the picture, it is cut to it.
-    """
-    side = round(max(box[2] - box[0], box[3] - box[1]) * (1 + 2 * pad))
-    sides = []
-    for lo, hi, n in ((box[0], box[2], size[0]), (box[1], box[3], size[1])):
-        s = min(side, n)
-        start = min(max(0, round((lo + hi - s) / 2)), n - s)
-        sides.append((start, start + s))
-    (x0, x1), (y0, y1) = sides
-    return x0, y0, x1, y1
-
-
-class CreatureCrop(Transform):
-    "Item transform: crop a PIL image to a square around its creature; none found: no change."
-
-    order = 0  # before Resize, which is 1
-
-    def __init__(
-        self,
-        pad: float = 0.05,  # margin on each side, in parts of the creature's longer side
-        cutout: bool = False,  # also paint everything but the creature in `fill`
-        fill: int = 128,  # grey level of the painted background, 0-255
-    ):
-        if not 0 <= pad <= 2:
-            raise UserError(f"pad={pad}: the margin must be between 0 and 2")
-        super().__init__()
-        self.pad, self.cutout, self.fill = pad, cutout, fill
-        self._seen = {}  # picture's hash -> packed 160 px mask, so each is sought once
-
-    def _mask(self, x):
-        key = blake2b(x.tobytes(), digest_size=16, salt=repr(x.size).encode()[:16]).digest()
-        if key not in self._seen:
-            mask = probability_mask(foreground_probability([x])[0])
-            self._seen[key] = None if mask is None else np.packbits(mask)
-        packed = self._seen[key]
-        return None if packed is None else np.unpackbits(packed).reshape(INPUT, INPUT)
-
-    def encodes(self, x: Image.Image):
-        mask = self._mask(x)
-        if mask is None:
-            return x
-        w, h = x.width / INPUT, x.height / INPUT
-        b = mask_box(mask)
-        out = x
-        if self.cutout:
-            m = Image.fromarray(mask * np.uint8(255)).resize(x.size, Image.Resampling.BILINEAR)
-            flat = Image.new("L", x.size, self.fill).convert(x.mode)
-            out = Image.composite(x, flat, m)
-        out = out.crop(square_box((b[0] * w, b[1] * h, b[2] * w, b[3] * h), x.size, self.pad))
-        return out if type(x) is type(out) else type(x)(out)
+    return None if mask is None else np.where(mask, probability, 0).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-__all__ = ["mask_box", "outline_box", "outline_mask"]
+__all__ = ["outline_mask"]
 
 LEVELS = (
     0,
@@ -35,11 +35,6 @@ EIGHT = np.ones((3, 3), bool)  # diagonal neighbours count: outlines step diagon
 def _span(mask):
     "Slices (rows, columns) around the true pixels of `mask`, which has some."
     return ndimage.find_objects(mask.astype(np.uint8))[0]
-
-
-def mask_box(mask):
-    rows, columns = _span(mask)
-    return int(columns.start), int(rows.start), int(columns.stop), int(rows.stop)
 
 
 def _planes(image):
@@ -244,9 +239,3 @@ def outline_mask(image: Image.Image):  # of any mode and size
     if too_long or too_thick:
         outline = _unmerge(line, hull, span, value <= DARK, flat)
     return _silhouette(rgb, colour, black, flat, outline)
-
-
-def outline_box(image: Image.Image):  # of any mode and size
-    "Box of `outline_mask`, or None."
-    mask = outline_mask(image)
-    return None if mask is None else mask_box(mask)

@@ -1,120 +1,129 @@
-"""Crops for pictures of one outlined icon on a photograph, as functions and fastai item transforms.
+"""One crop to what an image shows, as a function and as a fastai item transform.
 
-`threshold` is the published baseline: the box of all dark pixels, which a dark background spoils.
-`outline` is the creature's own outline, whatever the background (`outline.py`). Boxes are
-half-open pixel boxes `(x0, y0, x1, y1)`, as `PIL.Image.crop` takes them.
+`find_mask` finds it in one of three ways: by its "outline" (outline.py), as "foreground"
+(foreground.py), or by a "threshold", the published baseline, which takes all dark pixels and which
+a dark background spoils. Boxes are half-open, (x0, y0, x1, y1), as `PIL.Image.crop` takes them.
 """
 
 import numpy as np
-from fastai.vision.core import PILImage
+from fastai.vision.core import PILBase
 from fasttransform import Transform, retain_type
-from PIL import Image
+from PIL import Image, ImageChops
 
-from pokefast.crops.outline import mask_box, outline_box, outline_mask
+from pokefast.crops.foreground import foreground_mask, opacity
+from pokefast.crops.outline import outline_mask
 from pokefast.errors import UserError
 
-__all__ = [
-    "CROPS",
-    "OutlineCrop",
-    "ThresholdCrop",
-    "crop_transform",
-    "cut_out",
-    "outline_box",
-    "outline_mask",
-    "pad_box",
-    "threshold_box",
-]
+__all__ = ["CROPS", "Crop", "crop_transform", "cut_out", "find_mask", "mask_box"]
 
-CROPS = ("outline", "threshold", "none")
-
-GREY = {"L": 128, "LA": (128, 0), "RGB": (128,) * 3, "RGBA": (128, 128, 128, 0)}
+CROPS = ("outline", "threshold", "foreground", "none")
+DARK = 10  # luminance of 255 below which the baseline takes a pixel for an outline's
+GREY = {"L": 128, "LA": (128, 0), "RGB": (128,) * 3, "RGBA": (128, 128, 128, 0)}  # of a cut-out
 
 
-def threshold_box(
-    image: Image.Image,  # of any mode
-    level: int = 10,  # luminance (0 to 255) below which a pixel is dark
-):
-    "Box of all pixels with luminance below `level`, the published baseline; None without any."
-    dark = np.asarray(image.convert("L")) < level
-    return mask_box(dark) if dark.any() else None
+def find_mask(image, how):
+    """Where the thing is that `image` (PIL, any mode) shows; None where nothing was found.
+
+    The mask says how likely each pixel belongs to it, and is 0 around it: bool [h, w] of the
+    image's size for `how` "outline" and "threshold"; for "foreground" float32 [160, 160], of the
+    image squeezed to a square.
+    """
+    if how == "outline":
+        return outline_mask(image)
+    if how == "foreground":
+        return foreground_mask(image)
+    if how != "threshold":
+        raise UserError(f"unknown crop {how!r}: choose one of {', '.join(CROPS)}")
+    dark = np.asarray(image.convert("L")) < DARK
+    return dark if dark.any() else None
 
 
-def pad_box(
-    box,  # (x0, y0, x1, y1), half-open
-    pad: float,  # share of the box's width and height added on each side
-    size,  # (width, height) of the picture, which the result stays in
-):
-    "The box with a margin, in whole pixels."
-    x0, y0, x1, y1 = box
+def mask_box(mask, size=None):
+    """The box around the pixels above 0 of `mask` [h, w], which has some, in pixels of an image of
+    `size` (width, height) that the mask spans; by default its own.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    scale = np.divide(size or mask.shape[::-1], mask.shape[::-1])
+    return tuple((box * np.tile(scale, 2)).tolist())
+
+
+def pad_box(box, pad, size):
+    """`box` in whole pixels with the fraction `pad` of its width and height added on each side, in
+    an image of `size` (width, height).
+    """
+    x0, y0, x1, y1 = *np.floor(box[:2]).astype(int), *np.ceil(box[2:]).astype(int)
     dx, dy = round(pad * (x1 - x0)), round(pad * (y1 - y0))
     return max(0, x0 - dx), max(0, y0 - dy), min(size[0], x1 + dx), min(size[1], y1 + dy)
 
 
-def cut_out(
-    image: Image.Image,  # modes other than L, LA, RGB and RGBA come back as RGB
-    mask,  # bool HxW
-):
-    "The image with the pixels outside `mask` mid grey, and transparent where the mode has alpha."
-    kept = image if image.mode in GREY else image.convert("RGB")
-    return Image.composite(
-        kept, Image.new(kept.mode, kept.size, GREY[kept.mode]), Image.fromarray(mask)
-    )
+def square_box(box, pad, size):
+    """The square around `box` with the fraction `pad` of its longer side added on each side, moved
+    into an image of `size` (width, height), and cut where that is smaller.
+    """
+    side = round(max(box[2] - box[0], box[3] - box[1]) * (1 + 2 * pad))
+    sides = []
+    for low, high, n in ((box[0], box[2], size[0]), (box[1], box[3], size[1])):
+        s = min(side, n)
+        start = min(max(0, round((low + high - s) / 2)), n - s)
+        sides.append((start, start + s))
+    (x0, x1), (y0, y1) = sides
+    return x0, y0, x1, y1
 
 
-def _checked_pad(pad):
-    if not 0 <= pad < 10:
-        raise UserError(
-            f"the crop's pad is {pad}: give a share of the box's size, 0.05 for 5% on each side"
-        )
-    return pad
+def cut_out(image, alpha):
+    """`image` with what `alpha` ("L", 255 where all is kept) leaves out mid grey, and transparent
+    where the mode has alpha. Modes other than L, LA, RGB and RGBA come back as RGB.
+    """
+    image = image if image.mode in GREY else image.convert("RGB")
+    grey = Image.new(image.mode, image.size, GREY[image.mode])
+    if image.mode[-1] != "A":
+        return Image.composite(image, grey, alpha)
+    # half transparent pixels keep their colour: alpha says it already
+    out = Image.composite(image, grey, alpha.point(lambda a: 255 * (a > 0)))
+    out.putalpha(ImageChops.multiply(alpha, image.getchannel("A")))
+    return out
 
 
-class ThresholdCrop(Transform):
-    "Crop to all dark pixels, the published baseline. With none found, the whole picture."
+class Crop(Transform):
+    """Item transform: crop to what `find_mask` finds `how`; the whole image where it finds nothing.
 
-    order = 0  # before Resize, which is 1
-
-    def __init__(
-        self,
-        pad: float = 0.05,  # share of the box's width and height added on each side
-        level: int = 10,  # luminance (0 to 255) below which a pixel is dark
-    ):
-        super().__init__()
-        self.pad, self.level = _checked_pad(pad), level
-
-    def encodes(self, x: PILImage):
-        box = threshold_box(x, self.level)
-        return x if box is None else retain_type(x.crop(pad_box(box, self.pad, x.size)), x)
-
-
-class OutlineCrop(Transform):
-    "Crop to the creature's own outline. With none found, the whole picture."
+    `pad` is a margin on each side, a fraction of the box's side. `square` takes the square around
+    the box; `cutout` blanks what is around the thing, see `cut_out`; `size` resizes to a square of
+    so many pixels, colour bicubic and cut-out bilinear. Class and mode of the image stay.
+    """
 
     order = 0  # before Resize, which is 1
 
-    def __init__(
-        self,
-        pad: float = 0.0,  # share of the box's width and height added on each side
-        cutout: bool = False,  # blank what is outside the outline: grey, and transparent in RGBA
-    ):
+    def __init__(self, how, pad=0.0, square=False, cutout=False, size=None):
         super().__init__()
-        self.pad, self.cutout = _checked_pad(pad), cutout
+        if how not in CROPS[:-1]:
+            raise UserError(f"unknown crop {how!r}: choose one of {', '.join(CROPS[:-1])}")
+        if not 0 <= pad < 10:
+            raise UserError(f"the crop's pad is {pad}: give a fraction of the box, 0.05 for 5%")
+        self.how, self.pad, self.square, self.cutout, self.size = how, pad, square, cutout, size
 
-    def encodes(self, x: PILImage):
-        mask = outline_mask(x)
-        if mask is None:
-            return x
-        box = pad_box(mask_box(mask), self.pad, x.size)
-        return retain_type((cut_out(x, mask) if self.cutout else x).crop(box), x)
+    def encodes(self, x: PILBase):
+        mask = find_mask(x, self.how)
+        box = (0, 0, *x.size)
+        if mask is not None:
+            around = square_box if self.square else pad_box
+            box = around(mask_box(mask, x.size), self.pad, x.size)
+        out = self._resized(x.crop(box), Image.Resampling.BICUBIC)
+        if self.cutout and mask is not None:
+            soft = Image.fromarray(mask.astype(np.float32))
+            soft = soft.resize(x.size, Image.Resampling.BILINEAR).crop(box)
+            soft = opacity(np.asarray(self._resized(soft, Image.Resampling.BILINEAR)))
+            out = cut_out(out, Image.fromarray((soft * 255).round().astype(np.uint8)))
+        return retain_type(out, x)
+
+    def _resized(self, image, method):
+        return image if self.size is None else image.resize((self.size, self.size), method)
 
 
-def crop_transform(
-    name: str,  # one of CROPS
-    **options,  # the transform's own: pad, level or cutout
-):
-    "The item transform called `name`, or None for 'none'."
-    if name not in CROPS:
-        raise UserError(f"unknown crop {name!r}: choose one of {', '.join(CROPS)}")
+def crop_transform(name):
+    """The `Crop` called `name`, one of `CROPS`; None for "none"."""
     if name == "none":
         return None
-    return {"outline": OutlineCrop, "threshold": ThresholdCrop}[name](**options)
+    options = {"threshold": dict(pad=0.05), "foreground": dict(pad=0.05, square=True)}
+    return Crop(name, **options.get(name, {}))

@@ -24,10 +24,9 @@ from torch import nn
 from pokefast.crops.foreground import (
     INPUT,
     foreground_probability,
-    mask_box,
     probability_mask,
-    square_box,
 )
+from pokefast.crops.transforms import mask_box, square_box
 from pokefast.errors import UserError
 from pokefast.images import PILImageRGBA
 from pokefast.models.backbones import read_weights
@@ -60,7 +59,7 @@ class CutOut(Transform):
         if mask is None:
             return PILImageRGBA(x.resize(sides, Image.Resampling.BICUBIC))
         scale = np.array([x.width, x.height] * 2) / INPUT
-        box = square_box(np.array(mask_box(mask)) * scale, x.size, self.pad)
+        box = square_box(np.array(mask_box(mask)) * scale, self.pad, x.size)
         soft = Image.fromarray(np.where(mask, probability, 0).astype(np.float32))
         soft = soft.resize(x.size, Image.Resampling.BILINEAR).crop(box)
         soft = np.asarray(soft.resize(sides, Image.Resampling.BILINEAR))

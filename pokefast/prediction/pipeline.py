@@ -18,10 +18,7 @@ __all__ = ["describe_pipeline", "make_loader", "check_pipeline"]
 
 # module, and the arguments, which each one keeps as attributes of the same names
 TRANSFORMS = {
-    "CreatureCrop": ("pokefast.crops.foreground", ("pad", "cutout", "fill")),
-    "CutOut": ("pokefast.models.colours", ("size", "pad")),
-    "OutlineCrop": ("pokefast.crops.transforms", ("pad", "cutout")),
-    "ThresholdCrop": ("pokefast.crops.transforms", ("pad", "level")),
+    "Crop": ("pokefast.crops.transforms", ("how", "pad", "square", "cutout", "size")),
     "ToGrey": ("pokefast.images", ()),
     "Resize": ("fastai.vision.augment", ("size", "method", "pad_mode", "resamples")),
     "ToTensor": ("fastai.data.transforms", ()),

@@ -1,20 +1,14 @@
 """The drawn creature is found whatever its outline; the transform keeps type and falls back."""
 
-import pickle
-
 import numpy as np
 import pytest
 from fastai.vision.core import PILImage
 from PIL import Image, ImageDraw
 
-from pokefast.crops.foreground import (
-    CreatureCrop,
-    creature_box,
-    creature_mask,
-    load_foreground_net,
-    square_box,
-)
+from pokefast.crops.foreground import load_foreground_net
+from pokefast.crops.transforms import Crop, find_mask, mask_box
 from pokefast.errors import UserError
+from pokefast.images import PILImageRGBA
 
 
 def picture(outline, seed=0, size=320, place=(60, 90), flat=True):
@@ -40,66 +34,57 @@ def iou(a, b):
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
+def found_box(im):
+    return mask_box(find_mask(im, "foreground"), im.size)
+
+
 @pytest.mark.parametrize("outline", ["black", (45, 40, 60), (110, 30, 10), None])
-def test_box_is_found_whatever_the_outline(outline):
-    scores = [iou(creature_box(im), box) for im, box in (picture(outline, s) for s in range(4))]
+def test_the_box_is_found_whatever_the_outline(outline):
+    scores = [iou(found_box(im), box) for im, box in (picture(outline, s) for s in range(4))]
     assert np.mean(scores) > 0.8
 
 
-def test_mask_has_the_pictures_size_and_lies_in_the_box():
+def test_the_mask_spans_the_image_and_is_0_around_the_figure():
     im, box = picture("black")
-    mask = creature_mask(im)
-    assert mask.shape == (320, 320) and mask.dtype == bool
-    assert mask[box[1] : box[3], box[0] : box[2]].sum() > 0.95 * mask.sum() > 5000
+    mask = find_mask(im, "foreground")
+    assert mask.shape == (160, 160) and mask.dtype == np.float32 and mask.max() <= 1
+    x0, y0, x1, y1 = (v // 2 for v in box)
+    assert (mask[y0:y1, x0:x1] > 0.5).mean() > 0.4
+    around = np.ones(mask.shape, bool)
+    around[y0 - 3 : y1 + 3, x0 - 3 : x1 + 3] = False
+    assert (mask[around] == 0).mean() > 0.99
 
 
-def test_nothing_is_found_on_an_empty_picture_and_the_crop_leaves_it():
+def test_nothing_is_found_on_an_empty_image_and_the_crop_leaves_it():
     flat = PILImage(Image.new("RGB", (100, 80), "grey"))
-    assert creature_mask(flat) is None and creature_box(flat) is None
-    assert CreatureCrop()(flat) is flat
+    assert find_mask(flat, "foreground") is None
+    assert Crop("foreground")(flat).tobytes() == flat.tobytes()
+    small = Crop("foreground", cutout=True, size=32)(PILImageRGBA.create(flat))
+    assert np.asarray(small).tolist() == np.full((32, 32, 4), (128, 128, 128, 255)).tolist()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
-def test_crop_keeps_type_and_mode_and_is_a_square_around_the_creature(mode):
+def test_the_crop_is_a_square_around_the_figure(mode):
     im, box = picture("black")
     im = PILImage(im.convert(mode))
-    out = CreatureCrop(pad=0.05)(im)
+    out = Crop("foreground", pad=0.05, square=True)(im)
     assert type(out) is PILImage and out.mode == mode
     assert out.width == out.height and abs(out.width - 1.1 * 150) < 25
 
 
-def test_crop_is_repeatable_and_survives_pickling():
+def test_a_cut_out_keeps_the_figure_and_its_alpha_is_soft():
     im, _ = picture("black")
-    crop = CreatureCrop(pad=0.2, cutout=True)
-    first = crop(im)
-    again = pickle.loads(pickle.dumps(crop))(im)
-    assert first.tobytes() == crop(im).tobytes() == again.tobytes()
+    im = PILImageRGBA.create(im)
+    plain, cut = (
+        np.asarray(Crop("foreground", 0.1, square=True, cutout=c, size=96)(im))
+        for c in (False, True)
+    )
+    alpha = cut[..., 3]
+    assert alpha[0, 0] == alpha[-1, 0] == 0 and (cut[alpha == 0] == (128, 128, 128, 0)).all()
+    assert (cut[alpha == 255] == plain[alpha == 255]).all()
+    assert 0.3 < (alpha > 127).mean() < 0.9 and ((alpha > 0) & (alpha < 255)).any()
 
 
-def test_cutout_paints_the_background_and_keeps_the_creature():
-    im, _ = picture("black")
-    plain, cut = (np.asarray(CreatureCrop(0.1, cutout=c, fill=128)(im)) for c in (False, True))
-    assert (cut[0, 0] == 128).all() and (cut[-1, 0] == 128).all()
-    middle = len(cut) // 2
-    assert (cut[middle, middle] == plain[middle, middle]).all()
-    assert (cut != plain).any(-1).mean() > 0.1
-
-
-@pytest.mark.parametrize(
-    ("box", "size", "pad", "square"),
-    [
-        ((10, 10, 30, 20), (100, 100), 0, (10, 5, 30, 25)),
-        ((10, 10, 30, 30), (100, 100), 0.5, (0, 0, 40, 40)),
-        ((80, 0, 100, 10), (100, 100), 0, (80, 0, 100, 20)),
-        ((0, 0, 100, 40), (100, 50), 0.1, (0, 0, 100, 50)),
-    ],
-)
-def test_square_box_stays_inside_the_picture(box, size, pad, square):
-    assert square_box(box, size, pad) == square
-
-
-def test_bad_options_and_missing_weights_are_named(tmp_path):
-    with pytest.raises(UserError, match="pad=-1"):
-        CreatureCrop(pad=-1)
+def test_missing_weights_are_named(tmp_path):
     with pytest.raises(UserError, match="none.safetensors"):
         load_foreground_net(str(tmp_path / "none.safetensors"))

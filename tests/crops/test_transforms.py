@@ -16,24 +16,21 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_image
 from torchvision.ops import box_iou
 
+from pokefast.crops.outline import outline_mask
 from pokefast.crops.transforms import (
     CROPS,
-    OutlineCrop,
-    ThresholdCrop,
+    Crop,
     crop_transform,
     cut_out,
-    outline_box,
-    outline_mask,
+    find_mask,
+    mask_box,
     pad_box,
-    threshold_box,
+    square_box,
 )
 from pokefast.errors import UserError
+from pokefast.images import PILImageRGB, PILImageRGBA
 
 BLACK = (0, 0, 0, 255)
-
-
-class PILImageRGBA(PILImage):
-    _open_args = {"mode": "RGBA"}
 
 
 def creature(width=24, height=22, seed=0):
@@ -81,6 +78,11 @@ def scene(kind, at, icon=None, seed=0, size=64):
     return picture, (at[0], at[1], at[0] + icon.width, at[1] + icon.height), mask
 
 
+def box_of(image, how="outline"):
+    mask = find_mask(image, how)
+    return None if mask is None else mask_box(mask)
+
+
 def iou(a, b):
     return box_iou(torch.tensor([a]).float(), torch.tensor([b]).float()).item()
 
@@ -90,7 +92,7 @@ def iou(a, b):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_outline_is_exact_on_lit_backgrounds_edges_included(kind, at, seed):
     picture, box, mask = scene(kind, at, seed=seed)
-    assert outline_box(picture) == box
+    assert box_of(picture) == box
     assert (outline_mask(picture) == mask).all()
 
 
@@ -100,8 +102,8 @@ def test_outline_survives_black_touching_it(kind):
     for seed in range(12):
         at = tuple(int(v) for v in np.random.default_rng(seed).integers(0, 40, 2))
         picture, box, _ = scene(kind, at, seed=seed)
-        outline.append(iou(outline_box(picture), box))
-        threshold.append(iou(threshold_box(picture), box))
+        outline.append(iou(box_of(picture), box))
+        threshold.append(iou(box_of(picture, "threshold"), box))
     assert np.mean(outline) > 0.9
     assert np.mean(threshold) < 0.5  # what the baseline makes of it
 
@@ -114,14 +116,14 @@ def test_coloured_parts_outside_the_outline_belong_to_the_creature():
         draw.rectangle((x, 8, x + 4, 14), fill=(240, 230, 120, 255))
     for kind in ("photo", "noise", "gradient"):
         picture, box, _ = scene(kind, (12, 20), icon)
-        assert outline_box(picture) == box
+        assert box_of(picture) == box
 
 
 def test_a_gap_in_the_outline_does_not_lose_the_creature():
     icon = creature()
     icon.putpixel((12, 0), (250, 40, 40, 255))
     picture, box, mask = scene("photo", (20, 20), icon)
-    assert outline_box(picture) == box
+    assert box_of(picture) == box
     found = outline_mask(picture)
     assert (found & mask).sum() / (found | mask).sum() > 0.95
 
@@ -137,21 +139,21 @@ def test_a_shaded_creature_is_found_by_its_closed_outline():
         np.where((black[..., :3].max(-1) == 0)[..., None], black, np.asarray(icon))
     )
     picture, box, _ = scene("photo", (20, 20), icon)
-    assert outline_box(picture) == box
+    assert box_of(picture) == box
 
 
 def test_a_nearly_black_outline_is_found_too():
     icon = np.asarray(creature()).copy()
     icon[(icon[..., 3] > 0) & (icon[..., :3].max(-1) == 0), :3] = 12
     picture, box, _ = scene("gradient", (20, 20), Image.fromarray(icon))
-    assert outline_box(picture) == box
+    assert box_of(picture) == box
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "RGB", "L", "LA", "P"])
 @pytest.mark.parametrize("size", [64, 100, 256])
 def test_modes_and_sizes(mode, size):
     picture, box, _ = scene("gradient", (30, 20), size=size)
-    assert outline_box(picture.convert(mode)) == box
+    assert box_of(picture.convert(mode)) == box
 
 
 @pytest.mark.parametrize("size", [(64, 64), (256, 200), (5, 3), (1, 1)])
@@ -160,43 +162,69 @@ def test_no_outline_gives_none(size):
     grey = np.random.default_rng(0).integers(30, 256, shape).astype(np.uint8)
     for pixels in (np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), grey):
         picture = Image.fromarray(pixels)
-        assert outline_mask(picture) is None and outline_box(picture) is None
-    assert outline_box(Image.new("RGBA", size)) is None  # transparent black is not black
+        assert outline_mask(picture) is None and box_of(picture) is None
+    assert box_of(Image.new("RGBA", size)) is None  # transparent black is not black
 
 
 def test_threshold_box_is_the_box_of_dark_pixels():
     pixels = np.full((20, 30), 10, np.uint8)
-    assert threshold_box(Image.fromarray(pixels)) is None
+    assert box_of(Image.fromarray(pixels), "threshold") is None
     pixels[4, 7] = pixels[11, 9] = 9
-    assert threshold_box(Image.fromarray(pixels)) == (7, 4, 10, 12)
-    assert threshold_box(Image.fromarray(pixels), level=11) == (0, 0, 30, 20)
+    assert box_of(Image.fromarray(pixels), "threshold") == (7, 4, 10, 12)
 
 
-def test_pad_is_a_share_of_the_box_and_stays_in_the_picture():
+def test_pad_is_a_fraction_of_the_box_and_stays_in_the_image():
     assert pad_box((20, 10, 40, 50), 0.05, (64, 64)) == (19, 8, 41, 52)
     assert pad_box((1, 0, 41, 64), 0.1, (64, 64)) == (0, 0, 45, 64)
-    assert pad_box((3, 4, 5, 6), 0, (64, 64)) == (3, 4, 5, 6)
+    assert pad_box((3.5, 4.1, 5.5, 6), 0, (64, 64)) == (3, 4, 6, 6)
 
 
-@pytest.mark.parametrize("cls", [PILImage, PILImageRGBA, PILImageBW])
-@pytest.mark.parametrize("tfm", [OutlineCrop(), OutlineCrop(0.1, cutout=True), ThresholdCrop()])
-def test_crops_keep_type_and_mode(cls, tfm):
-    picture, box, _ = scene("gradient", (20, 17))
-    x = cls.create(picture.convert(cls._open_args.get("mode", "RGB")))
+@pytest.mark.parametrize(
+    ("box", "size", "pad", "square"),
+    [
+        ((10, 10, 30, 20), (100, 100), 0, (10, 5, 30, 25)),
+        ((10, 10, 30, 30), (100, 100), 0.5, (0, 0, 40, 40)),
+        ((80, 0, 100, 10), (100, 100), 0, (80, 0, 100, 20)),
+        ((0, 0, 100, 40), (100, 50), 0.1, (0, 0, 100, 50)),
+    ],
+)
+def test_square_box_stays_inside_the_image(box, size, pad, square):
+    assert square_box(box, pad, size) == square
+
+
+def test_a_box_is_in_pixels_of_the_image_that_the_mask_spans():
+    mask = np.zeros((10, 20), np.float32)
+    mask[2:4, 5:15] = 0.7
+    assert mask_box(mask) == (5, 2, 15, 4)
+    assert mask_box(mask, (40, 5)) == (10, 1, 30, 2)
+
+
+@pytest.mark.parametrize("cls", [PILImageRGB, PILImageRGBA, PILImageBW])
+@pytest.mark.parametrize("tfm", [Crop("outline"), Crop("outline", 0.1), Crop("threshold", 0.05)])
+def test_crops_keep_class_mode_and_pixels(cls, tfm):
+    image, box, _ = scene("gradient", (20, 17))
+    x = cls.create(image.convert(cls._open_args["mode"]))
     before = np.asarray(x).copy()
     y = tfm(x)
     assert type(y) is cls and y.mode == x.mode
     left, top, right, bottom = pad_box(box, tfm.pad, x.size)
-    assert y.size == (right - left, bottom - top)
-    if not getattr(tfm, "cutout", False):
-        assert (np.asarray(y) == before[top:bottom, left:right]).all()
+    assert (np.asarray(y) == before[top:bottom, left:right]).all()
     assert (np.asarray(x) == before).all()  # the input is left alone
     again = pickle.loads(pickle.dumps(tfm))
-    assert type(again) is type(tfm) and (np.asarray(again(x)) == np.asarray(y)).all()
+    assert type(again) is Crop and (np.asarray(again(x)) == np.asarray(y)).all()
 
 
-@pytest.mark.parametrize("tfm", [OutlineCrop(0.1, cutout=True), ThresholdCrop()])
-def test_nothing_found_keeps_the_whole_picture(tfm):
+def test_a_square_crop_has_the_size_that_is_asked_for():
+    image, box, _ = scene("gradient", (20, 17), creature(30, 18))
+    square = Crop("outline", square=True)(PILImageRGB.create(image))
+    assert square.size == (30, 30)
+    assert np.asarray(square)[6:24].tobytes() == image.convert("RGB").crop(box).tobytes()
+    small = Crop("outline", square=True, size=15)(PILImageRGB.create(image))
+    assert small.size == (15, 15) and type(small) is PILImageRGB
+
+
+@pytest.mark.parametrize("tfm", [Crop("outline", 0.1, cutout=True), Crop("threshold")])
+def test_nothing_found_keeps_the_whole_image(tfm):
     x = PILImage.create(np.full((40, 50, 3), 90, np.uint8))
     y = tfm(x)
     assert type(y) is PILImage and y.size == x.size
@@ -204,24 +232,38 @@ def test_nothing_found_keeps_the_whole_picture(tfm):
 
 
 def test_cutout_leaves_nothing_of_the_background():
-    picture, box, mask = scene("noise", (20, 17))
+    image, box, mask = scene("noise", (20, 17))
     crop = (slice(box[1], box[3]), slice(box[0], box[2]))
-    inside, original = mask[crop], np.asarray(picture)[crop]
-    rgba = np.asarray(OutlineCrop(cutout=True)(PILImageRGBA.create(picture)))
+    inside, original = mask[crop], np.asarray(image)[crop]
+    cut = Crop("outline", cutout=True)
+    rgba = np.asarray(cut(PILImageRGBA.create(image)))
     assert (rgba[~inside] == (128, 128, 128, 0)).all() and (rgba[inside] == original[inside]).all()
-    rgb = np.asarray(OutlineCrop(cutout=True)(PILImage.create(picture.convert("RGB"))))
+    rgb = np.asarray(cut(PILImageRGB.create(image)))
     assert (rgb[~inside] == 128).all() and (rgb[inside] == original[inside][:, :3]).all()
-    assert cut_out(picture.convert("P"), mask).mode == "RGB"
+    grey = np.asarray(cut(PILImageBW.create(image.convert("L"))))
+    assert (grey[~inside] == 128).all()
+
+
+def test_a_cut_outs_alpha_is_the_images_own_times_the_masks():
+    image = Image.new("LA", (3, 1), (50, 100))
+    cut = np.asarray(cut_out(image, Image.fromarray(np.uint8([[0, 51, 255]]))))
+    assert cut.tolist() == [[[128, 0], [50, 20], [50, 100]]]
+    assert cut_out(image.convert("RGB").convert("P"), Image.new("L", (3, 1))).mode == "RGB"
 
 
 def test_crop_transform_by_name():
-    assert isinstance(crop_transform("outline", pad=0.1, cutout=True), OutlineCrop)
-    assert crop_transform("threshold").pad == 0.05
-    assert crop_transform("none") is None
-    with pytest.raises(UserError, match="'outlines'.*" + ", ".join(CROPS)):
-        crop_transform("outlines")
+    made = {name: crop_transform(name) for name in CROPS}
+    assert made.pop("none") is None
+    assert {name: (c.how, c.pad, c.square) for name, c in made.items()} == {
+        "outline": ("outline", 0, False),
+        "threshold": ("threshold", 0.05, False),
+        "foreground": ("foreground", 0.05, True),
+    }
+    for wrong in (crop_transform, lambda name: find_mask(Image.new("RGB", (9, 9)), name)):
+        with pytest.raises(UserError, match="'outlines'.*outline, threshold, foreground"):
+            wrong("outlines")
     with pytest.raises(UserError, match="-0.1"):
-        crop_transform("threshold", pad=-0.1)
+        Crop("threshold", pad=-0.1)
 
 
 def test_the_crop_is_part_of_the_datablock_and_its_test_dl(tmp_path):
@@ -237,7 +279,10 @@ def test_the_crop_is_part_of_the_datablock_and_its_test_dl(tmp_path):
         get_x=ColReader("path"),
         get_y=ColReader("label"),
         splitter=RandomSplitter(0.5, seed=0),
-        item_tfms=[Resize(32, method="squish"), OutlineCrop()],  # ordered by `order`, not as given
+        item_tfms=[
+            Resize(32, method="squish"),
+            Crop("outline"),
+        ],  # ordered by `order`, not as given
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
