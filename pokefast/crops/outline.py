@@ -4,41 +4,38 @@ What is looked for is a connected, thin, pure-black line round few, flat colours
 black too, but seldom black that goes round pixels which repeat their neighbours' colour exactly.
 Two things are mended then: background black that touches the outline is taken off, and coloured
 parts outside the outline (clouds of gas, say) are added. Nothing is learned, so nothing can be
-fitted to one set of pictures but the constants below.
+fitted to one set of images but the constants below.
 """
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 __all__ = ["outline_mask"]
 
-LEVELS = (
-    0,
-    16,
-)  # brightest channel (of 255) of an outline's pixel: pure black first, then nearly black
-MIN_SIDE = 8  # pixels: a smaller outline is not a creature
+LEVELS = (0, 16)  # brightest channel of 255 of an outline: pure black first, then nearly black
+MIN_SIDE = 8  # pixels: a smaller outline is no icon
 MIN_INSIDE = 16  # pixels an outline must go round
 ROUGH_COST = 0.5  # score of a pixel inside that is not flat (flat: +1): minus this
-MAX_SHARE = 0.62  # of the picture's shorter side: an outline longer than that holds background
+MAX_LENGTH = 0.62  # of the image's shorter side: a longer outline holds background
 THICK = 30  # pixels with black all round: more than that is no line
 DARK = 24  # brightest channel of what counts as black where the background is black
-SPIKE = 24  # pixels of black off the creature's colours that may be a spike or a leg
+SPIKE = 24  # pixels of black off the icon's colours that may be a spike or a leg
 WINDOW = 6  # pixels round the outline in which parts outside it are looked for
 MIN_COLOUR = 8  # pixels of one flat colour before it can make up such a part
 MIN_PART = 4  # pixels of a part
 SOFT = 12  # levels of 255: a smaller colour step at a part's edge is a gradient's, not drawn
 
 EIGHT = np.ones((3, 3), bool)  # diagonal neighbours count: outlines step diagonally
+NEIGHBOURS = [(np.s_[..., 1:, :], np.s_[..., :-1, :]), (np.s_[..., 1:], np.s_[..., :-1])]
 
 
 def _span(mask):
-    "Slices (rows, columns) around the true pixels of `mask`, which has some."
+    """Slices (rows, columns) around the true pixels of `mask`, which has some."""
     return ndimage.find_objects(mask.astype(np.uint8))[0]
 
 
 def _planes(image):
-    "R, G, B as int32 (3xHxW), colour as one integer (-1 if transparent), brightest channel (HxW)."
+    """R, G, B, int32 [3, h, w]; colour as one integer, -1 if transparent; brightest channel."""
     has_alpha = "A" in image.getbands() or "transparency" in image.info
     pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
     rgb = pixels[..., :3].transpose(2, 0, 1).astype(np.int32)
@@ -52,26 +49,24 @@ def _planes(image):
 
 
 def _flat(colour):
-    "Pixels of exactly the same colour as one of their four neighbours."
+    """Pixels of exactly the same colour as one of their four neighbours."""
     flat = np.zeros(colour.shape, bool)
-    same = colour[1:] == colour[:-1]
-    flat[1:] |= same
-    flat[:-1] |= same
-    same = colour[:, 1:] == colour[:, :-1]
-    flat[:, 1:] |= same
-    flat[:, :-1] |= same
+    for a, b in NEIGHBOURS:
+        same = colour[a] == colour[b]
+        flat[a] |= same
+        flat[b] |= same
     return flat & (colour >= 0)
 
 
 def _hull(line):
-    "Pixels with `line` on all four sides, or on it: hole filling that small gaps do not spoil."
+    """Pixels with `line` on all four sides, or on it: hole filling that small gaps do not spoil."""
     over = np.logical_or.accumulate
     vertical = over(line, 0) & over(line[::-1], 0)[::-1]
     return vertical & over(line, 1) & over(line[:, ::-1], 1)[:, ::-1]
 
 
 def _outline(black, flat):
-    "The line of `black` round most flat colour, as (line, hull, slices) or None; and all lines."
+    """The line of `black` round most flat colour, (line, hull, slices) or None; and all lines."""
     label, _ = ndimage.label(black, EIGHT)
     best_score, best, lines = 0, None, []
     for i, span in enumerate(ndimage.find_objects(label), 1):
@@ -91,7 +86,7 @@ def _outline(black, flat):
 
 
 def _closed_outline(lines):
-    "Without flat colours: the closed line round most area, as (line, filled, slices), or None."
+    """Without flat colours: the closed line round most area, as (line, filled, slices), or None."""
     best_area, best = MIN_INSIDE, None
     for line, span in lines:
         filled = ndimage.binary_fill_holes(line)
@@ -102,7 +97,7 @@ def _closed_outline(lines):
 
 
 def _unmerge(line, hull, span, dark, flat):
-    "For a line merged with black background: the creature's colours and the black along them."
+    """For a line merged with black background: the icon's colours and the black along them."""
     label, n = ndimage.label(hull & ~dark[span])
     size = np.bincount(label.ravel(), minlength=n + 1)
     flats = np.bincount(label[flat[span]], minlength=n + 1)
@@ -125,19 +120,19 @@ def _unmerge(line, hull, span, dark, flat):
 
 
 def _count(ordered, values):
-    "How often each of `values` is in the sorted array `ordered`."
+    """How often each of `values` is in the sorted array `ordered`."""
     return np.searchsorted(ordered, values, "right") - np.searchsorted(ordered, values, "left")
 
 
 def _among(colour, values):
-    "Where `colour` is one of the sorted `values` (numpy.isin, several times faster at this size)."
+    """Where `colour` is one of the sorted `values` (numpy.isin is slower at this size)."""
     if not values.size:
         return np.zeros(colour.shape, bool)
     return values[np.searchsorted(values[:-1], colour)] == colour
 
 
 def _parts(rgb, colour, black, flat, hull, everywhere, at_edge):
-    "Parts outside the outline: patches of flat colours found nowhere else, with drawn edges."
+    """Parts outside the outline: patches of flat colours found nowhere else, with drawn edges."""
     values, counts = np.unique(colour[flat & ~hull & ~black], return_counts=True)
     values = values[counts >= MIN_COLOUR]
     if values.size:
@@ -148,12 +143,8 @@ def _parts(rgb, colour, black, flat, hull, everywhere, at_edge):
     part = _among(colour, values) & ~hull
     rest = ~(part | hull)
     soft = np.zeros(part.shape, bool)
-    rows, columns = slice(None), slice(None)
-    for a, b in (
-        ((slice(1, None), columns), (slice(None, -1), columns)),
-        ((rows, slice(1, None)), (rows, slice(None, -1))),
-    ):
-        alike = (np.abs(rgb[(slice(None), *a)] - rgb[(slice(None), *b)]) <= SOFT).all(0)
+    for a, b in NEIGHBOURS:
+        alike = (np.abs(rgb[a] - rgb[b]) <= SOFT).all(0)
         soft[a] |= alike & part[a] & rest[b]
         soft[b] |= alike & part[b] & rest[a]
     label, n = ndimage.label(part, EIGHT)
@@ -164,7 +155,7 @@ def _parts(rgb, colour, black, flat, hull, everywhere, at_edge):
 
 
 def _silhouette(rgb, colour, black, flat, outline):
-    "The filled mask (HxW) of the creature with this outline, parts outside it included."
+    """The filled mask [h, w] of the icon with this outline, parts outside it included."""
     line, hull, span = outline
     shape = black.shape
     starts = [max(0, s.start - WINDOW) for s in span]
@@ -177,18 +168,14 @@ def _silhouette(rgb, colour, black, flat, outline):
     wide = np.zeros((2, *black.shape), bool)
     wide[(0, *within)], wide[(1, *within)] = line, hull
     line, hull = wide
-    at_edge = np.ones(black.shape, bool)  # where the window ends and the picture does not
-    at_edge[
-        tuple(
-            slice(int(a > 0), (b - a) - int(b < n))
-            for a, b, n in zip(starts, stops, shape, strict=True)
-        )
-    ] = False
+    at_edge = np.ones(black.shape, bool)  # where the window ends and the image does not
+    ends = zip(starts, stops, shape, strict=True)
+    at_edge[tuple(slice(int(a > 0), b - a - int(b < n)) for a, b, n in ends)] = False
 
     inside = hull & ~black
     values, counts = np.unique(colour[inside], return_counts=True)
     values = values[(counts >= 2) & (counts >= 0.5 * _count(everywhere, values))]
-    own = _among(colour, values) & hull  # pixels of the creature's colours
+    own = _among(colour, values) & hull  # pixels of the icon's colours
     has_colours = 2 * np.count_nonzero(own) >= np.count_nonzero(inside)
     body = line | hull
     part = _parts(rgb, colour, black, flat, hull, everywhere, at_edge)
@@ -214,10 +201,11 @@ def _silhouette(rgb, colour, black, flat, outline):
     return mask
 
 
-def outline_mask(image: Image.Image):  # of any mode and size
-    """The creature's filled outline as a bool array HxW; None where no outline is plausible.
+def outline_mask(image):
+    """The icon's filled outline in `image` (PIL, any mode and size), bool [h, w]; None where no
+    outline is plausible.
 
-    Constants are for icons at their native size (12 to 40 pixels wide, outline one pixel).
+    The constants are for icons at their native size (12 to 40 pixels wide, outline one pixel).
     """
     rgb, colour, value = _planes(image)
     flat = _flat(colour)
@@ -234,7 +222,7 @@ def outline_mask(image: Image.Image):  # of any mode and size
         if outline is None:
             return None
     line, hull, span = outline
-    too_long = max(s.stop - s.start for s in span) > MAX_SHARE * min(black.shape)
+    too_long = max(s.stop - s.start for s in span) > MAX_LENGTH * min(black.shape)
     too_thick = np.count_nonzero(ndimage.binary_erosion(line, EIGHT)) > THICK
     if too_long or too_thick:
         outline = _unmerge(line, hull, span, value <= DARK, flat)
