@@ -10,13 +10,21 @@ import pandas as pd
 
 from pokefast.errors import UserError
 
-__all__ = ["ROOT", "DATA", "RUNS", "SUBMISSIONS", "atomic_path", "write_json", "read_csv"]
+__all__ = ["ROOT", "DATA", "RUNS", "SUBMISSIONS"]
+__all__ += ["atomic_path", "cache_dir", "read_csv", "write_json"]
 
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE if (HERE / "pyproject.toml").is_file() else Path.cwd()  # installed: where one stands
 DATA = ROOT / "data"
 RUNS = ROOT / "runs"
 SUBMISSIONS = ROOT / "submissions"
+
+
+def cache_dir():
+    """Where things are kept that can be computed again: $XDG_CACHE_HOME/pokefast, or
+    ~/.cache/pokefast.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pokefast"
 
 
 @contextmanager

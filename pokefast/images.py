@@ -1,4 +1,4 @@
-"""Pictures as fastai opens them: three or four channels of 8 bits, whatever the file holds."""
+"""Images as fastai opens them: three or four channels of 8 bits, whatever the file holds."""
 
 from pathlib import Path
 
@@ -12,26 +12,24 @@ __all__ = [
     "MATTE",
     "PILImageRGB",
     "PILImageRGBA",
-    "open_image",
     "ToGrey",
+    "UNREADABLE",
     "image_error",
+    "open_image",
 ]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-MATTE = (
-    128,
-    128,
-    128,
-)  # what shows through transparent pixels: mid grey is 0 after mean-0.5 scaling
+MATTE = (128, 128, 128)  # shows through transparent pixels: mid grey is 0 after mean-0.5 scaling
+# what Pillow raises for damaged files, SyntaxError for broken PNG chunks among them
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
 
 def open_image(file, mode="RGB"):
-    """Read a picture as `mode` "RGB" or "RGBA", 8 bits a channel.
+    """Read an image as `mode` "RGB" or "RGBA", 8 bits a channel.
 
     16-bit grey is scaled (Pillow's own convert clips it at 255), palettes and grey with
     transparency keep it, alpha is composited on `MATTE` for "RGB" (Pillow's convert drops it), a
-    JPEG's orientation is applied. Raises OSError, ValueError, SyntaxError or
-    Image.DecompressionBombError for what cannot be read.
+    JPEG's orientation is applied. Raises one of `UNREADABLE` for what cannot be read.
     """
     image = file if isinstance(file, Image.Image) else Image.open(file)
     image.load()
@@ -56,21 +54,18 @@ def image_error(file):
         open_image(file, "RGBA")
     except UnidentifiedImageError:
         return "not a picture"
-    # Pillow raises any of these for damaged files, SyntaxError for broken PNG chunks among them
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as e:
+    except UNREADABLE as e:
         return str(e) or type(e).__name__
     return None
 
 
 class PILImageRGB(PILImage):
-    """Three channels; transparency composited on mid grey. PILImage itself drops alpha without a
-    word.
-    """
+    """Three channels; transparency composited on mid grey, where PILImage drops it unasked."""
 
     _open_args = {"mode": "RGB"}
 
     @classmethod
-    def create(cls, fn, **kwargs):
+    def create(cls, fn):
         """Open a path, or take a PIL image, array or tensor, in this class's mode."""
         if isinstance(fn, (str, Path, Image.Image)):
             return cls(open_image(fn, cls._open_args["mode"]))
