@@ -1,9 +1,9 @@
-"""Tell the same art from a relative's: lay two cut-out creatures over each other and compare them.
+"""Tell the same art from a relative's: lay two cut-outs over each other and compare them.
 
-The same art in two pictures differs by scale, flip and background only. So each creature is brought
+The same art in two images differs by scale, flip and background only. So each foreground is brought
 to one size and place by its mask's area and centroid, the rest is sought over flips and a few
 scales and shifts, and the best fit is scored by normalised cross-correlation of the colours where
-both are, times the root of the masks' intersection over union. A relative of the same palette has
+both are, times the root of the masks' intersection over union. A relative of the same colours has
 other parts at each place and scores low. Source: Lewis, "Fast normalized cross-correlation",
 Vision Interface 1995; the masks as weights are this module's.
 """
@@ -14,28 +14,30 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from pokefast.crops.foreground import opacity
+
 __all__ = ["aligned_similarity", "centred_cutout"]
 
 SIDE = 64  # a cut-out's side, in pixels
 WINDOW = 1.5  # its half side, in roots of the mask's area
-GRID, SEEN = 24, 1.3  # side of the pictures that are compared; their half side, as `WINDOW`
+GRID, SEEN = 24, 1.3  # side of what is compared, in pixels; its half side, as `WINDOW`
 SCALES = (0.87, 0.93, 1, 1.07, 1.15)  # masks' areas differ by errors, so sizes do
 SHIFT = 2  # grid pixels in each direction
-SOFT = (0.3, 0.7)  # probabilities below and above which a pixel is background and creature
 
 
-def centred_cutout(
-    picture: np.ndarray,  # uint8 (h, w, 3)
-    probability: np.ndarray,  # float (h, w), of the creature; 0 outside its mask
-    mask: np.ndarray,  # bool (h, w) with at least one true pixel
-) -> np.ndarray:  # uint8 (4, SIDE, SIDE): RGB, and alpha, which is 0 outside the picture
-    "The creature at its mask's centroid, its size divided by the root of the mask's area."
-    h, w = mask.shape
-    y, x = (v.mean() + 0.5 for v in np.nonzero(mask))
-    half = WINDOW * np.sqrt(mask.sum())  # pixels
-    low, high = SOFT
-    alpha = torch.from_numpy(np.clip((probability - low) / (high - low), 0, 1)).float()[None]
-    rgb = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+def centred_cutout(image, probability):
+    """The foreground at its mask's centroid, its size divided by the root of the mask's area: uint8
+    [4, SIDE, SIDE], RGB and alpha, which is 0 outside the image.
+
+    `image` is uint8 [h, w, 3]; `probability` of the foreground float [h, w], 0 around it and above
+    at one pixel at least.
+    """
+    h, w = probability.shape
+    inside = np.nonzero(probability)
+    y, x = (v.mean() + 0.5 for v in inside)
+    half = WINDOW * np.sqrt(len(inside[0]))  # pixels
+    alpha = torch.from_numpy(opacity(probability)).float()[None]
+    rgb = torch.from_numpy(image).permute(2, 0, 1).float() / 255
     theta = torch.tensor([[2 * half / w, 0, 2 * x / w - 1], [0, 2 * half / h, 2 * y / h - 1]])
     out = _sample(torch.cat([rgb * alpha, alpha])[None], theta.float()[None], SIDE)[0]
     out[:3] /= out[3:].clamp_min(1e-3)
@@ -43,13 +45,13 @@ def centred_cutout(
 
 
 def _sample(x, theta, side):
-    "The (n, 4, h, w) pictures under affine maps (n, 2, 3), averaged from twice the `side`."
+    """The images [n, 4, h, w] under affine maps [n, 2, 3], averaged from twice the `side`."""
     grid = F.affine_grid(theta, (*x.shape[:2], 2 * side, 2 * side), align_corners=False)
     return F.avg_pool2d(F.grid_sample(x, grid, align_corners=False), 2)
 
 
 def _posed(x, scale, flip):
-    "Premultiplied (n, 4, SIDE, SIDE) cut-outs on the comparison's grid, `scale` times smaller."
+    """Premultiplied cut-outs [n, 4, SIDE, SIDE] on the comparison's grid, `scale` times smaller."""
     half = SEEN / WINDOW * scale
     theta = torch.tensor([[-half if flip else half, 0, 0], [0, half, 0]]).expand(len(x), 2, 3)
     y = _sample(x, theta, GRID)
@@ -58,13 +60,13 @@ def _posed(x, scale, flip):
 
 
 def _terms(y):
-    "Alpha (n, p), alpha times colour (n, 3, p) and alpha times squared colour (n, p)."
+    """Alpha [n, p], alpha times colour [n, 3, p] and alpha times squared colour [n, p]."""
     rgb, alpha = y[:, :3].flatten(2), y[:, 3].flatten(1)
     return alpha, rgb * alpha[:, None], (rgb**2).sum(1) * alpha
 
 
 def _fit(a, b):
-    "How well each of the terms `a` (n) fits each of `b` (m) where it lies: (n, m), 0-1."
+    """How well each of the terms `a` (n) fits each of `b` (m) where it lies: [n, m], 0..1."""
     common = a[0] @ b[0].T
     weight = common.clamp_min(1)
     mean_a = torch.einsum("ncp,mp->cnm", a[1], b[0]) / weight
@@ -77,18 +79,18 @@ def _fit(a, b):
     return correlation.clamp(0, 1) * (common / union).clamp(0, 1).sqrt()
 
 
-def aligned_similarity(
-    cutouts: np.ndarray,  # uint8 (n, 4, SIDE, SIDE) from `centred_cutout`
-) -> np.ndarray:  # float32 (n, n), 0-1, symmetric; 1 on the diagonal
-    "How well every two creatures fit at their best flip, scale and shift."
+@torch.inference_mode()
+def aligned_similarity(cutouts):
+    """How well every two of n cut-outs fit at their best flip, scale and shift: float32 [n, n],
+    0..1, symmetric, 1 on the diagonal. `cutouts` is uint8 [n, 4, SIDE, SIDE], of `centred_cutout`.
+    """
     x = torch.from_numpy(np.ascontiguousarray(cutouts)).float() / 255
     x[:, :3] *= x[:, 3:]
     best = torch.eye(len(x))
-    with torch.inference_mode():
-        fixed = _terms(_posed(x, 1, False))
-        for scale, flip in product(SCALES, (False, True)):
-            y = F.pad(_posed(x, scale, flip), (SHIFT,) * 4)
-            for dy, dx in product(range(2 * SHIFT + 1), repeat=2):
-                moved = _terms(y[:, :, dy : dy + GRID, dx : dx + GRID])
-                best = torch.maximum(best, _fit(fixed, moved))
+    fixed = _terms(_posed(x, 1, False))
+    for scale, flip in product(SCALES, (False, True)):
+        y = F.pad(_posed(x, scale, flip), (SHIFT,) * 4)
+        for dy, dx in product(range(2 * SHIFT + 1), repeat=2):
+            moved = _terms(y[:, :, dy : dy + GRID, dx : dx + GRID])
+            best = torch.maximum(best, _fit(fixed, moved))
     return torch.maximum(best, best.T).numpy()

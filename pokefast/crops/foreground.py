@@ -1,46 +1,52 @@
-"""Find the drawn creature in a picture: a mask, a box, and a fastai transform that crops to it.
+"""Find what is drawn in front of a photograph: how likely each pixel belongs to it.
 
-A U-Net of 0.1 million parameters sees the picture at 160 px and says for each pixel whether it
-belongs to a drawn figure. It was trained on drawn composites alone, in stages of what
-`experiments.train_foreground` does at once, so it knows no competition's creatures, and works
-the same for outlines that are black, dark, tinted or missing. Source: "U-Net", MICCAI 2015;
-inverted residuals, "MobileNetV2", CVPR 2018.
+A U-Net of 0.1 million parameters sees the image at 160 pixels and says for each of them whether it
+belongs to a drawn figure; the image's own colours correct that. It was trained on drawn composites
+alone, in stages of what `experiments.train_foreground` does at once, so it knows no competition's
+figures, and works the same for outlines that are black, dark, tinted or missing. Sources: "U-Net",
+MICCAI 2015; inverted residuals, "MobileNetV2", CVPR 2018; colours after "GrabCut", SIGGRAPH 2004.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fastai.torch_core import default_device
+from fastcore.basics import chunked
 from PIL import Image
+from safetensors.torch import load_file
 from scipy import ndimage
-from scipy.special import expit
 from torch import nn
 
 from pokefast.errors import UserError
+from pokefast.images import UNREADABLE, open_image
 
 __all__ = [
     "ForegroundNet",
+    "foreground_batches",
+    "foreground_maps",
     "foreground_mask",
-    "foreground_probability",
     "load_foreground_net",
+    "main_part",
     "opacity",
-    "probability_mask",
+    "squeezed",
 ]
 
 WEIGHTS = Path(__file__).with_name("foreground.safetensors")
-INPUT = 160  # side the net sees, in pixels; pictures of other shapes are squeezed to it
-LEVEL = 0.5  # probability above which a pixel belongs to the creature
-LOOSE = 0.5  # pieces smaller than this share of the largest one are not the creature's
-BINS = 16  # a colour channel, in the picture's own colour model
-ROUNDS, TRUST, COLOUR = (
-    3,
-    0.7,
-    1.5,
-)  # refinement rounds; weights of the net's and of the colours' log odds
-SOFT = (0.3, 0.7)  # probabilities below which a cut-out shows nothing of a pixel, above which all
-SMALLEST = 0.005  # a creature that covers less of the picture than this was not found
+INPUT = 160  # side the net sees, in pixels; images of other shapes are squeezed to it
+BINS = 16  # of a colour channel, for the image's own colours
+ROUNDS = 3  # of correction by them
+TRUST, COLOUR = 0.7, 1.5  # weights of the net's log odds and of the colours'
+LOOSE = 0.5  # pieces smaller than this fraction of the largest one are not the foreground's
+SMALLEST = 0.005  # fraction of the image below which nothing was found
+SOFT = (0.3, 0.7)  # probability at which a cut-out begins to show a pixel, and shows all of it
+KEPT = 40_000  # maps in memory at most: 1 GB
+
+_MAPS = {}  # found so far, by a hash of what the net sees; worker processes that fork inherit it
 
 
 def _conv(i, o, stride=1, k=3, groups=1, norm=True):
@@ -49,7 +55,7 @@ def _conv(i, o, stride=1, k=3, groups=1, norm=True):
 
 
 class _Block(nn.Module):
-    "Inverted residual of expansion 2."
+    """Inverted residual of expansion 2."""
 
     def __init__(self, i, o, stride=1, norm=True):
         super().__init__()
@@ -66,13 +72,13 @@ class _Block(nn.Module):
 
 
 class ForegroundNet(nn.Module):
-    "Pictures (n, 3, h, w), (x / 255 - 0.5) / 0.25, h and w multiples of 32, to logits (n, h, w)."
+    """Images [n, 3, h, w], (x / 255 - 0.5) / 0.25, h and w multiples of 32, to logits [n, h, w].
 
-    def __init__(
-        self,
-        widths=(16, 24, 28, 36, 40),  # channels at strides 2, 4, 8, 16, 32
-        norm=True,  # False: BatchNorm folded into the convolutions, for use
-    ):
+    `widths` are the channels at strides 2, 4, 8, 16 and 32; without `norm` BatchNorm is folded into
+    the convolutions, for use.
+    """
+
+    def __init__(self, widths=(16, 24, 28, 36, 40), norm=True):
         super().__init__()
         a, b, c, d, e = widths
         conv, block = partial(_conv, norm=norm), partial(_Block, norm=norm)
@@ -88,9 +94,7 @@ class ForegroundNet(nn.Module):
         self.d1 = nn.Sequential(nn.ReLU(), conv(a, a), nn.ReLU(), nn.Conv2d(a, 4, 3, 1, 1))
 
     def forward(self, x):
-        def up(x):
-            return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
+        up = partial(F.interpolate, scale_factor=2, mode="bilinear", align_corners=False)
         s2 = self.e1(F.pixel_unshuffle(x, 2))
         s4 = self.e2(s2)
         s8 = self.e3(s4)
@@ -101,83 +105,116 @@ class ForegroundNet(nn.Module):
         return F.pixel_shuffle(self.d1(s2 + up(self.u1(x))), 2)[:, 0]
 
 
-@lru_cache(maxsize=2)
-def load_foreground_net(file: str = str(WEIGHTS)) -> ForegroundNet:
-    "The trained net (BatchNorm folded, evaluation mode, CPU); `UserError` without its file."
-    from safetensors.torch import load_file
-
+@lru_cache(maxsize=4)
+def load_foreground_net(device="cpu", file=WEIGHTS):
+    """The trained `ForegroundNet` on `device`, for use; UserError without its file."""
     if not Path(file).is_file():
         raise UserError(
             f"{file} is missing: reinstall pokefast, or run: python -m experiments.train_foreground"
         )
     net = ForegroundNet(norm=False)
     net.load_state_dict({k: v.float() for k, v in load_file(file).items()})
-    return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
 
-def _refine(picture, probability):
-    """The net's map (h, w) corrected by the picture's own colours (h, w, 3), uint8.
+def squeezed(image):
+    """What the net sees of a path or PIL image: uint8 [160, 160, 3], transparency on mid grey.
 
-    Two colour histograms, of creature and of background so far, tell which each pixel resembles.
-    A drawn creature has few flat colours, so this fills what was missed and drops what it took.
-    After "GrabCut", SIGGRAPH 2004, without the graph cut.
+    Raises UserError for a file that cannot be read.
     """
-    odds = TRUST * np.log((probability + 1e-3) / (1 - probability + 1e-3))
-    index = np.ravel_multi_index((picture.reshape(-1, 3) // (256 // BINS)).T, (BINS,) * 3)
+    try:
+        rgb = open_image(image, "RGB")
+    except UNREADABLE as e:
+        raise UserError(f"{image}: cannot be read as an image ({e})") from e
+    return np.asarray(rgb.resize((INPUT, INPUT), Image.Resampling.BOX))
+
+
+def foreground_maps(small, device="cpu"):
+    """How likely each pixel belongs to the foreground, 0 to 255: uint8 [n, 160, 160].
+
+    `small` are `squeezed` images, uint8 [n, 160, 160, 3]. What was computed once in this process is
+    looked up, the rest is one batch on `device`.
+    """
+    keys = [blake2b(image.tobytes(), digest_size=16).digest() for image in small]
+    rows = {k: i for i, k in enumerate(keys) if k not in _MAPS}
+    found = {k: _MAPS[k] for k in keys if k in _MAPS}
+    if rows:
+        maps = _probabilities(torch.from_numpy(small[list(rows.values())]).to(device))
+        found.update(zip(rows, (maps * 255).round().byte().cpu().numpy(), strict=True))
+    if len(_MAPS) + len(rows) > KEPT:
+        _MAPS.clear()
+    _MAPS.update((k, found[k]) for k in rows)
+    return np.stack([found[k] for k in keys])
+
+
+def foreground_batches(images, device=None, bs=64):
+    """Yield `bs` images at a time as (`squeezed`, `foreground_maps`).
+
+    `images` is a sequence of paths or PIL images, which threads open and squeeze; `device` the
+    fastest there is by default.
+    """
+    device = device or default_device()
+    with ThreadPoolExecutor() as pool:
+        for rows in chunked(range(len(images)), bs):
+            small = np.stack(list(pool.map(lambda i: squeezed(images[i]), rows)))
+            yield small, foreground_maps(small, device)
+
+
+@torch.inference_mode()
+def _probabilities(small):
+    """0..1, [n, 160, 160], from uint8 [n, 160, 160, 3]."""
+    x = small.permute(0, 3, 1, 2)
+    net = load_foreground_net(str(x.device))
+    # somebody's reduced precision would give other maps, and bfloat16, which numpy has not
+    with torch.autocast(x.device.type, enabled=False):
+        inputs = ((x.float() / 255 - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
+        return _corrected(x, net(inputs).sigmoid())
+
+
+def _corrected(x, probability):
+    """The net's maps [n, h, w] corrected by the colours of the images `x`, uint8 [n, 3, h, w].
+
+    Two colour histograms, of foreground and of background so far, tell which each pixel resembles.
+    A drawn figure has few flat colours, so this fills what was missed and drops what it took.
+    """
+    n, h, w = probability.shape
+    blur, rows, columns = (_gaussian(*v, x.device) for v in ((BINS, 0.7), (h, 1.0), (w, 1.0)))
+    odds = TRUST * ((probability + 1e-3) / (1 - probability + 1e-3)).log()
+    red, green, blue = (x.long() // (256 // BINS)).flatten(2).unbind(1)
+    index = (red * BINS + green) * BINS + blue
     for _ in range(ROUNDS):
-        share = []
-        for weights in (probability, 1 - probability):
-            count = np.bincount(index, weights.ravel(), BINS**3).reshape((BINS,) * 3)
-            share.append(ndimage.gaussian_filter(count, 0.7) / max(count.sum(), 1e-6) + 2e-4)
-        colour = np.log(share[0] / share[1]).ravel()[index].reshape(probability.shape).clip(-3, 3)
-        probability = expit(odds + COLOUR * ndimage.gaussian_filter(colour, 1.0))
-    return probability.astype(np.float32)
+        weights = torch.stack([probability, 1 - probability]).flatten(2)
+        counts = weights.new_zeros(2, n, BINS**3).scatter_add_(2, index.expand(2, -1, -1), weights)
+        smooth = counts.view(2, n, BINS, BINS, BINS)
+        for _ in range(3):  # the last axis, which then is the first of the three
+            smooth = (smooth @ blur.T).permute(0, 1, 4, 2, 3)
+        share = smooth.flatten(2) / counts.sum(2, keepdim=True).clamp_min(1e-6) + 2e-4
+        colour = (share[0] / share[1]).log().gather(1, index).view(n, h, w).clamp(-3, 3)
+        probability = (odds + COLOUR * (rows @ colour @ columns.T)).sigmoid()
+    return probability
 
 
-def foreground_probability(
-    images,  # PIL images of any size and mode
-    bs: int = 32,  # pictures at once
-    net: ForegroundNet | None = None,  # default: the shipped one
-    refine: bool = True,  # correct the net's map by the picture's own colours
-) -> np.ndarray:  # float32 (n, 160, 160), each picture squeezed to a square
-    "How likely each pixel belongs to the creature, 0-1."
-    net, maps = net or load_foreground_net(), []
-    images = list(images)
-    for i in range(0, len(images), bs):
-        small = [
-            np.asarray(im.convert("RGB").resize((INPUT, INPUT), Image.Resampling.BOX))
-            for im in images[i : i + bs]
-        ]
-        x = (torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
-        with torch.inference_mode():
-            x = net(x.contiguous(memory_format=torch.channels_last)).sigmoid().numpy()
-        maps.append(
-            np.stack([_refine(*pair) for pair in zip(small, x, strict=True)]) if refine else x
-        )
-    return np.concatenate(maps) if maps else np.zeros((0, INPUT, INPUT), np.float32)
+def _gaussian(n, sigma, device):
+    """The matrix [n, n] that smooths a vector of `n` as scipy's `gaussian_filter1d` does."""
+    return torch.from_numpy(ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0)).float().to(device)
 
 
-def probability_mask(probability):
-    "Bool mask (h, w) of the pixels above `LEVEL` without small loose pieces, or None."
-    labels, n = ndimage.label(probability > LEVEL, np.ones((3, 3)))
-    if n == 0:
-        return None
-    area = np.bincount(labels.ravel())
-    area[0] = 0
-    mask = (area >= LOOSE * area.max())[labels] & (labels > 0)
-    return mask if mask.mean() >= SMALLEST else None
-
-
-def opacity(probability):
-    """How much of a cut-out's pixel is kept, 0..1, from how likely it belongs to the thing."""
-    low, high = SOFT
-    return np.clip((probability - low) / (high - low), 0, 1)
+def main_part(foreground_map):
+    """One of `foreground_maps` as probabilities, float32 [160, 160], 0 around the foreground: below
+    one half and in small loose pieces. None where no foreground was found.
+    """
+    labels, _ = ndimage.label(foreground_map > 127, np.ones((3, 3)))
+    area = np.bincount(labels.ravel())[1:]  # 0 is what lies around them
+    mask = np.append(False, area >= LOOSE * area.max(initial=0))[labels]
+    return foreground_map * mask / np.float32(255) if mask.mean() >= SMALLEST else None
 
 
 def foreground_mask(image):
-    """How likely each pixel of `image` (PIL) belongs to the foreground, and 0 around it: float32
-    [160, 160] of the image squeezed to a square. None where none was found.
-    """
-    probability = foreground_probability([image])[0]
-    mask = probability_mask(probability)
-    return None if mask is None else np.where(mask, probability, 0).astype(np.float32)
+    """`main_part` of a path or PIL image: float32 [160, 160], the image squeezed to a square."""
+    return main_part(foreground_maps(squeezed(image)[None])[0])
+
+
+def opacity(probability):
+    """How much of a cut-out's pixel is kept, 0..1, by how likely it belongs to the foreground."""
+    low, high = SOFT
+    return np.clip((probability - low) / (high - low), 0, 1)

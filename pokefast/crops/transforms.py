@@ -10,7 +10,7 @@ from fastai.vision.core import PILBase
 from fasttransform import Transform, retain_type
 from PIL import Image, ImageChops
 
-from pokefast.crops.foreground import foreground_mask, opacity
+from pokefast.crops.foreground import foreground_batches, foreground_mask, opacity
 from pokefast.crops.outline import outline_mask
 from pokefast.errors import UserError
 
@@ -102,6 +102,15 @@ class Crop(Transform):
         if not 0 <= pad < 10:
             raise UserError(f"the crop's pad is {pad}: give a fraction of the box, 0.05 for 5%")
         self.how, self.pad, self.square, self.cutout, self.size = how, pad, square, cutout, size
+
+    def prepare(self, images, device):
+        """Find in batches on `device` what `encodes` would find for one image after the other.
+
+        `images` is a sequence that opens its items; what was found is kept (foreground.py).
+        """
+        if self.how == "foreground":
+            for _ in foreground_batches(images, device):
+                pass
 
     def encodes(self, x: PILBase):
         mask = find_mask(x, self.how)

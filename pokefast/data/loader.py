@@ -116,6 +116,8 @@ class MemoryDL(TfmdDL):
                     f"MemoryDL decodes each picture once, so {tfm.name} in item_tfms would "
                     f"be drawn once for all epochs: put it in batch_tfms"
                 )
+            if hasattr(tfm, "prepare"):  # a Crop that is quicker for many images, on the device
+                tfm.prepare(self.dataset.tls[0], self.device)
         # as in validation, so that Resize takes the centre instead of a random place
         self.after_item.split_idx = 1
         first = self.do_item(0)

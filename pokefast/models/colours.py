@@ -21,11 +21,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
-from pokefast.crops.foreground import (
-    INPUT,
-    foreground_probability,
-    probability_mask,
-)
+from pokefast.crops.foreground import foreground_mask
 from pokefast.crops.transforms import mask_box, square_box
 from pokefast.errors import UserError
 from pokefast.images import PILImageRGBA
@@ -54,13 +50,11 @@ class CutOut(Transform):
 
     def encodes(self, x: PILImageRGBA):
         sides = (self.size, self.size)
-        rgb, (probability,) = x.convert("RGB"), foreground_probability([x.convert("RGB")])
-        mask = probability_mask(probability)
+        rgb, mask = x.convert("RGB"), foreground_mask(x)
         if mask is None:
             return PILImageRGBA(x.resize(sides, Image.Resampling.BICUBIC))
-        scale = np.array([x.width, x.height] * 2) / INPUT
-        box = square_box(np.array(mask_box(mask)) * scale, self.pad, x.size)
-        soft = Image.fromarray(np.where(mask, probability, 0).astype(np.float32))
+        box = square_box(mask_box(mask, x.size), self.pad, x.size)
+        soft = Image.fromarray(mask)
         soft = soft.resize(x.size, Image.Resampling.BILINEAR).crop(box)
         soft = np.asarray(soft.resize(sides, Image.Resampling.BILINEAR))
         low, high = SOFT

@@ -1,14 +1,24 @@
 """The drawn creature is found whatever its outline; the transform keeps type and falls back."""
 
+import pickle
+
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from fastai.data.block import CategoryBlock, DataBlock
+from fastai.data.transforms import ColReader, IndexSplitter
+from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.core import PILImage
+from fastai.vision.data import ImageBlock
 from PIL import Image, ImageDraw
 
-from pokefast.crops.foreground import load_foreground_net
+from pokefast.crops import foreground
+from pokefast.crops.foreground import foreground_batches, load_foreground_net, main_part
 from pokefast.crops.transforms import Crop, find_mask, mask_box
+from pokefast.data.loader import MemoryDL
 from pokefast.errors import UserError
-from pokefast.images import PILImageRGBA
+from pokefast.images import PILImageRGB, PILImageRGBA
 
 
 def picture(outline, seed=0, size=320, place=(60, 90), flat=True):
@@ -87,4 +97,93 @@ def test_a_cut_out_keeps_the_figure_and_its_alpha_is_soft():
 
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(UserError, match="none.safetensors"):
-        load_foreground_net(str(tmp_path / "none.safetensors"))
+        load_foreground_net(file=tmp_path / "none.safetensors")
+
+
+@pytest.fixture
+def nets(monkeypatch):
+    """The size of every batch that the net computes from here on."""
+    sizes, compute = [], foreground._probabilities
+    monkeypatch.setattr(foreground, "_MAPS", {})
+    monkeypatch.setattr(foreground, "_probabilities", lambda x: sizes.append(len(x)) or compute(x))
+    return sizes
+
+
+def test_batches_are_computed_once_and_equal_single_images(nets, monkeypatch):
+    images = [picture("black", seed)[0] for seed in range(4)]
+    batches = list(foreground_batches([*images, images[0]], "cpu", bs=3))
+    assert [len(small) for small, _ in batches] == [3, 2] and nets == [3, 1]
+    maps = np.concatenate([m for _, m in batches])
+    assert maps.dtype == np.uint8 and np.array_equal(maps[0], maps[4])
+    assert np.array_equal(find_mask(images[1], "foreground"), main_part(maps[1])) and nets == [3, 1]
+    monkeypatch.setattr(foreground, "_MAPS", {})
+    for image, batched in zip(images, maps, strict=False):
+        alone = find_mask(image, "foreground")
+        assert np.abs(alone - main_part(batched)).max() <= 1.01 / 255
+
+
+def test_no_more_maps_are_kept_than_allowed(nets, monkeypatch):
+    monkeypatch.setattr(foreground, "KEPT", 3)
+    images = [picture("black", seed)[0] for seed in range(4)]
+    for _ in range(2):
+        assert len(list(foreground_batches(images, "cpu", bs=2))) == 2
+        assert len(foreground._MAPS) == 2
+
+
+def test_somebodys_autocast_changes_nothing(nets, monkeypatch):
+    im = PILImage(picture("black")[0])
+    crop = Crop("foreground", 0.05, square=True, cutout=True, size=64)
+    plain = crop(im)
+    monkeypatch.setattr(foreground, "_MAPS", {})
+    with torch.autocast("cpu", torch.bfloat16):
+        assert crop(im).tobytes() == plain.tobytes()
+    assert nets == [1, 1]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A table of seven images, the last one transparent around the figure."""
+    paths = [tmp_path / f"{i}.png" for i in range(7)]
+    for i, path in enumerate(paths):
+        image = picture("black", i)[0]
+        if i == 6:
+            image.putalpha(Image.new("L", image.size, 200))
+        image.save(path)
+    return pd.DataFrame({"path": paths, "label": list("abababa")})
+
+
+def loaders(files, **options):
+    block = DataBlock(
+        (ImageBlock(PILImageRGB), CategoryBlock),
+        get_x=ColReader("path"),
+        get_y=ColReader("label"),
+        splitter=IndexSplitter([5, 6]),
+        item_tfms=[Crop("foreground", 0.05, square=True), Resize(32, ResizeMethod.Squish)],
+    )
+    return block.dataloaders(files, bs=2, device=torch.device("cpu"), **options)
+
+
+def test_the_loader_finds_all_images_in_batches_before_its_workers_start(files, nets, monkeypatch):
+    monkeypatch.setattr("pokefast.data.loader.MIN_FOR_WORKERS", 1)
+    dls = loaders(files, dl_type=MemoryDL)
+    train = dls.train.prepare()
+    assert nets == [1, 4]  # fastai looks at the first item when it makes a loader
+    test = dls.test_dl(files)
+    found = torch.cat([x for (x,) in test])
+    assert nets == [1, 4, 2]  # the worker processes know what this one found
+    expected = dls.train.new(shuffle=False).one_batch()[0]
+    assert torch.equal(expected, found[list(train.items.index[:2])])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_fastais_own_loader_crops_the_same(files, workers):
+    expected = torch.cat([x for (x,) in loaders(files, dl_type=MemoryDL).test_dl(files)])
+    test = loaders(files).test_dl(files, num_workers=workers)
+    assert (torch.cat([x for (x,) in test]) - expected).abs().max() < 0.02
+
+
+def test_a_process_without_the_kept_maps_crops_the_same(files, monkeypatch):
+    crop, image = Crop("foreground", 0.05, square=True), PILImageRGB.create(files["path"][6])
+    expected = crop(image).tobytes()
+    monkeypatch.setattr(foreground, "_MAPS", {})  # as in a process that was spawned
+    assert pickle.loads(pickle.dumps(crop))(image).tobytes() == expected

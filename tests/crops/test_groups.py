@@ -1,16 +1,17 @@
-"""Pictures of one drawn creature end in one group, of two in two, also where the two are relatives
-of one palette; bad tables are refused.
+"""Images of one drawn figure end in one group, of two in two, also where the two have the same
+colours; bad tables are refused.
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
 from pokefast.crops.alignment import aligned_similarity, centred_cutout
 from pokefast.crops.groups import (
     ALIKE,
-    colour_histograms,
-    group_similarity,
+    add_groups,
+    describe_images,
     near_duplicate_groups,
     read_groups,
 )
@@ -20,7 +21,7 @@ COLOURS = [("red", "gold"), ("blue", "white"), ("green", "pink"), ("orange", "na
 
 
 def picture(rng, kind, relative=False):
-    "Creature `kind`, or its relative, at a random scale, place and flip on noise."
+    """Figure `kind`, or its relative, at a random scale, place and flip on noise."""
     a, b = COLOURS[kind]
     art = Image.new("RGBA", (200, 200))
     draw = ImageDraw.Draw(art)
@@ -47,37 +48,37 @@ def picture(rng, kind, relative=False):
 
 @pytest.fixture(scope="module")
 def pictures():
-    "4 creatures with 1, 2, 3 and 6 pictures, shuffled, and their histograms."
+    """4 figures with 1, 2, 3 and 6 images, shuffled."""
     rng = np.random.default_rng(3)
     truth = rng.permutation(np.repeat(np.arange(4), (1, 2, 3, 6)))
     images = [picture(rng, kind) for kind in truth]
-    return images, truth, colour_histograms(images)
+    return images, truth
 
 
-def test_groups_are_the_creatures_however_many_pictures_each_has(pictures):
-    images, truth, histograms = pictures
-    groups = near_duplicate_groups(images, ["one class"] * len(images), histograms=histograms)
+def test_groups_are_the_figures_however_many_images_each_has(pictures):
+    images, truth = pictures
+    groups = near_duplicate_groups(images, ["one class"] * len(images))
     assert np.array_equal(groups[:, None] == groups, truth[:, None] == truth)
 
 
 def test_groups_never_cross_classes_and_do_not_depend_on_order(pictures):
-    images, truth, histograms = pictures
+    images, truth = pictures
     labels = np.where(np.arange(len(truth)) % 2, "a", "b")
-    groups = near_duplicate_groups(images, labels, histograms=histograms)
+    groups = near_duplicate_groups(images, labels)
     assert all(len(set(labels[groups == g])) == 1 for g in set(groups))
-    back = near_duplicate_groups(images[::-1], labels[::-1], histograms=histograms[::-1])[::-1]
+    back = near_duplicate_groups(images[::-1], labels[::-1])[::-1]
     assert np.array_equal(groups[:, None] == groups, back[:, None] == back)
 
 
-def test_a_relative_of_the_same_palette_is_another_creature():
+def test_a_relative_of_the_same_colours_is_another_figure():
     rng = np.random.default_rng(5)
     truth = np.repeat(np.arange(4), 3)
     images = [picture(rng, kind % 2, relative=kind > 1) for kind in truth]
     groups = near_duplicate_groups(images, ["one class"] * len(images))
     assert np.array_equal(groups[:, None] == groups, truth[:, None] == truth)
-    alike = group_similarity(colour_histograms(images))
+    histograms, _ = describe_images(images)
     relatives = abs(truth[:, None] - truth) == 2
-    assert alike[relatives].mean() > ALIKE  # the colours alone would join them
+    assert (histograms @ histograms.T)[relatives].mean() > ALIKE  # by colours they would be one
 
 
 def test_alignment_finds_flip_and_scale_but_not_another_shape():
@@ -87,37 +88,65 @@ def test_alignment_finds_flip_and_scale_but_not_another_shape():
         y, x = (xx / size, yy / size) if turned else (yy / size, side * xx / size)
         mask = (x**2 + (2 * y) ** 2 < 1) | ((x - 0.7) ** 2 + (y + 0.3) ** 2 < 0.1)
         rgb = np.where((x > 0.1)[..., None], [200, 30, 30], [240, 220, 60]).astype(np.uint8)
-        cutouts.append(centred_cutout(rgb, mask.astype(np.float32), mask))
+        cutouts.append(centred_cutout(rgb, mask.astype(np.float32)))
     fit = aligned_similarity(np.stack(cutouts))
     assert np.array_equal(fit, fit.T) and np.allclose(np.diag(fit), 1)
     assert fit[0, 1] > 0.9
     assert max(fit[0, 2], fit[1, 2]) < 0.7
 
 
-def test_no_pictures_have_no_groups():
+def test_no_images_have_no_groups():
     assert near_duplicate_groups([], []).tolist() == []
 
 
-def test_pictures_without_a_creature_are_grouped_by_colour():
+def test_images_without_a_foreground_are_grouped_by_colour():
     flat = [Image.new("RGB", (320, 320), c) for c in ("red", "blue", "red", "blue")]
     assert near_duplicate_groups(flat, ["one class"] * 4).tolist() == [0, 1, 0, 1]
 
 
-def test_histograms_from_files_equal_those_from_images(pictures, tmp_path):
-    images, _, histograms = pictures
-    images[0].save(tmp_path / "a.png")
-    assert np.allclose(colour_histograms([tmp_path / "a.png"])[0], histograms[0], atol=1e-5)
+def test_files_and_images_are_described_the_same(pictures, tmp_path):
+    pictures[0][0].save(tmp_path / "a.png")
+    histograms, (file, image) = describe_images([tmp_path / "a.png", pictures[0][0]])
+    assert np.array_equal(*histograms) and np.array_equal(file, image)
     assert np.allclose((histograms**2).sum(1), 1, atol=1e-4)
 
 
-def test_wrong_pictures_and_options_are_named(pictures, tmp_path):
-    (tmp_path / "x.png").write_text("no picture")
-    with pytest.raises(UserError, match="x.png"):
-        colour_histograms([tmp_path / "x.png"])
+def test_wrong_images_and_options_are_named(pictures, tmp_path):
+    (tmp_path / "x.png").write_text("no image")
+    for file in ("x.png", "none.png"):
+        with pytest.raises(UserError, match=file):
+            near_duplicate_groups([tmp_path / file], ["a"])
     with pytest.raises(UserError, match="2 labels"):
         near_duplicate_groups(pictures[0], ["a", "b"])
     with pytest.raises(UserError, match="alike=1"):
         near_duplicate_groups(pictures[0][:2], ["a", "b"], alike=1)
+
+
+@pytest.fixture
+def train(pictures, tmp_path):
+    """A table of four images in files."""
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for path, image in zip(paths, pictures[0], strict=False):
+        image.save(path)
+    return pd.DataFrame({"Id": list("0123"), "label": list("aabb"), "path": paths})
+
+
+def test_found_groups_are_kept_below_the_users_cache(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = add_groups(train)
+    (kept,) = (tmp_path / "cache" / "pokefast").iterdir()
+    kept.write_text("Id,group\n0,x\n1,y\n2,x\n3,z\n")
+    assert add_groups(train)["group"].tolist() == [0, 1, 0, 2]
+    assert add_groups(train, by_image=True)["group"].tolist() == [0, 1, 2, 3]
+    train["path"][0].touch()  # another image, it may be
+    assert add_groups(train)["group"].tolist() == found["group"].tolist()
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_does_not_matter(train, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    found = add_groups(train, cache=tmp_path / "file" / "folder")
+    assert found["group"].tolist() == near_duplicate_groups(train["path"], train["label"]).tolist()
+    assert capsys.readouterr().out.count("\n") == 1
 
 
 def test_read_groups_follows_the_order_of_the_ids(tmp_path):
@@ -130,7 +159,7 @@ def test_read_groups_follows_the_order_of_the_ids(tmp_path):
     ("text", "said"),
     [
         ("Id,group\n1,x\n", "Id 2 is missing"),
-        ("Id,group\n1,x\n2,x\n9,x\n", "Id 9 is no training picture"),
+        ("Id,group\n1,x\n2,x\n9,x\n", "Id 9 is no training image"),
         ("Id,group\n1,x\n2,x\n2,y\n", "Id 2 appears more than once"),
         ("Id,group\n1,x\n2,\n", "Id 2 has no group"),
         ("Id,species\n1,x\n2,x\n", "no column group"),
