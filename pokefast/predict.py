@@ -1,9 +1,96 @@
-"""Use a trained model: `python -m pokefast.predict RUN picture.png folder/ [--json | --csv]`."""
+"""Tell images' classes: `python -m pokefast.predict RUN picture.png folder/ [--json | --csv]`.
 
+From Python: `load_predictor("runs/RUN")("picture.png").label`.
+"""
+
+import sys
+from csv import writer
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+from pokefast.errors import UserError
+from pokefast.images import IMAGE_SUFFIXES
 from pokefast.options import run_cli
-from pokefast.prediction.predictor import load_predictor, main
+from pokefast.prediction.predictor import load_predictor, unreadable, unreadable_error
 
-__all__ = ["load_predictor", "main"]
+__all__ = ["find_pictures", "load_predictor", "main"]
+
+
+def find_pictures(paths):
+    """The image files that `paths` name: files as they are, folders with all their images,
+    subfolders included, in order of name.
+
+    Raises UserError for a path that is not there and for a folder without images.
+    """
+    found = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if _is_picture(p))
+            if not inside:
+                suffixes = ", ".join(IMAGE_SUFFIXES)
+                raise UserError(f"{path}: there are no pictures in this folder ({suffixes})")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"{path}: there is no such file or folder")
+    return found
+
+
+def _is_picture(path):
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.name[0] != "."
+
+
+def main(
+    run: Path,  # a finished run's folder
+    pictures: Annotated[str, {"nargs": "+"}],  # picture files, and folders of them
+    json: bool = False,  # a JSON list instead of a table
+    csv: bool = False,  # CSV instead of a table
+):
+    """Print the class and the probabilities of every picture.
+
+    Pictures that cannot be read are named at the end, after the predictions of the others; the exit
+    status is then 2.
+    """
+    if json and csv:
+        raise UserError("--json --csv: choose one of them")
+    files = [str(p) for p in find_pictures(pictures)]
+    predictor = load_predictor(run)
+    bad = unreadable(files)
+    files = [file for file in files if file not in bad]
+    vocab, rows = predictor.vocab, predictor.probabilities(files).tolist()
+    best = [vocab[row.index(max(row))] for row in rows]
+    table = [["picture", "class", *vocab]]
+    table += [[file, label, *row] for file, label, row in zip(files, best, rows, strict=True)]
+    if csv:
+        writer(sys.stdout, lineterminator="\n").writerows(table)
+    elif json:
+        shown = [
+            {
+                "picture": file,
+                "class": label,
+                "probability": max(row),
+                "probabilities": dict(zip(vocab, row, strict=True)),
+            }
+            for file, label, *row in table[1:]
+        ]
+        print(dumps(shown, indent=1))
+    else:
+        print_table(table)
+    if bad:
+        sys.stdout.flush()
+        raise unreadable_error(bad)
+
+
+def print_table(rows):
+    """Rows of names (picture, class) and numbers, the first row all names, in aligned columns."""
+    rows = [[v if isinstance(v, str) else f"{v:.3f}" for v in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = enumerate(zip(row, widths, strict=True))
+        print("  ".join(v.ljust(width) if i < 2 else v.rjust(width) for i, (v, width) in cells))
+
 
 if __name__ == "__main__":
     raise SystemExit(run_cli(main))

@@ -1,4 +1,4 @@
-"""What is done to a picture before the model sees it, read from the loaders that trained the model
+"""What is done to an image before the model sees it, read from the loaders that trained the model
 and made again from JSON.
 
 Only transforms in `TRANSFORMS` can be described; nothing else is imported or called for a file.
@@ -14,7 +14,7 @@ from fastai.data.transforms import Normalize
 from pokefast.data.loader import MemoryDL
 from pokefast.errors import UserError
 
-__all__ = ["describe_pipeline", "make_loader", "check_pipeline"]
+__all__ = ["describe_pipeline", "make_loader", "make_pipeline"]
 
 # module, and the arguments, which each one keeps as attributes of the same names
 TRANSFORMS = {
@@ -35,50 +35,45 @@ OPENERS = {
 
 
 def describe_pipeline(dl):
-    """The pictures' class and the transforms of validation, as a dict that JSON can hold.
+    """The class that opens images and the transforms of validation, as a dict that JSON can hold.
 
     `dl` is a `MemoryDL`; its transforms for training alone are left out. Raises UserError for a
     transform or class that is not known here.
     """
     opener = type(dl.dataset[0][0]).__name__
     if opener not in OPENERS:
-        raise UserError(f"pictures opened as {opener}: models know {_names(OPENERS)}")
+        raise UserError(f"images opened as {opener}: models know {', '.join(OPENERS)}")
     return {
         "opener": opener,
-        "item_tfms": [_describe(t) for t in dl.after_item.fs if _in_validation(t)],
-        "batch_tfms": [_describe(t) for t in dl.after_batch.fs if _in_validation(t)],
+        "item_tfms": [_describe(t) for t in dl.after_item.fs if t.split_idx in (None, 1)],
+        "batch_tfms": [_describe(t) for t in dl.after_batch.fs if t.split_idx in (None, 1)],
     }
+
+
+def make_pipeline(pipeline):
+    """The opener, item transforms and batch transforms of `describe_pipeline`.
+
+    Raises UserError for a description that cannot have come from there.
+    """
+    name = pipeline["opener"]
+    if name not in OPENERS:
+        raise UserError(f"unknown class of images {name!r}")
+    opener = getattr(import_module(OPENERS[name]), name)
+    return opener, *([_make(d) for d in pipeline[k]] for k in ("item_tfms", "batch_tfms"))
 
 
 def make_loader(pipeline, items, bs=256, device=None):
     """A `MemoryDL` without labels over `items`, paths or PIL images, with these transforms."""
-    opener = getattr(import_module(OPENERS[pipeline["opener"]]), pipeline["opener"])
-    return MemoryDL(
-        Datasets(items, tfms=[[opener.create]]),
-        bs=bs,
-        after_item=[_make(d) for d in pipeline["item_tfms"]],
-        after_batch=[_make(d) for d in pipeline["batch_tfms"]],
-        device=device,
-    )
-
-
-def check_pipeline(pipeline):
-    """Raise UserError where the description cannot have come from `describe_pipeline`."""
-    if pipeline["opener"] not in OPENERS:
-        raise UserError(f"unknown class of pictures {pipeline['opener']!r}")
-    for description in [*pipeline["item_tfms"], *pipeline["batch_tfms"]]:
-        _make(description)
-
-
-def _in_validation(tfm):
-    return tfm.split_idx in (None, 1)
+    opener, after_item, after_batch = make_pipeline(pipeline)
+    dataset = Datasets(items, tfms=[[opener.create]])
+    return MemoryDL(dataset, bs=bs, after_item=after_item, after_batch=after_batch, device=device)
 
 
 def _describe(tfm):
     name = type(tfm).__name__
     if name not in TRANSFORMS:
         raise UserError(
-            f"the transform {name} cannot be saved with the model: models know {_names(TRANSFORMS)}"
+            f"the transform {name} cannot be saved: models know {', '.join(TRANSFORMS)}"
         )
     values = {k: getattr(tfm, k) for k in TRANSFORMS[name][1]}
     return {"name": name, **{k: _plain(v) for k, v in values.items()}}
@@ -104,7 +99,3 @@ def _plain(value):
     if isinstance(value, torch.Tensor):
         return value.flatten().tolist()
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-
-def _names(table):
-    return ", ".join(sorted(table))

@@ -20,15 +20,10 @@ from safetensors.torch import load_file, save_file
 from pokefast.errors import UserError
 from pokefast.models.networks import architecture, build, cnn, mlp
 from pokefast.options import run_cli
+from pokefast.predict import find_pictures, main
+from pokefast.prediction.model_file import WEIGHTS, describe_model, save_model
 from pokefast.prediction.pipeline import describe_pipeline, make_loader
-from pokefast.prediction.predictor import (
-    WEIGHTS,
-    describe_model,
-    find_pictures,
-    load_predictor,
-    main,
-    save_model,
-)
+from pokefast.prediction.predictor import load_predictor
 from pokefast.training.learner import predict
 
 CASES = {
@@ -125,6 +120,15 @@ def test_augmentation_is_no_part_of_the_description(small):
     assert torch.equal(dl.one_batch()[0], dls.valid.one_batch()[0])
 
 
+def test_a_crop_to_the_foreground_takes_files_images_and_arrays(small):
+    file = next((small / "task1" / "Test").glob("*.png"))
+    crop = dict(name="Crop", how="foreground", pad=0.1, square=True, cutout=True, size=32)
+    pipeline = dict(opener="PILImageRGBA", item_tfms=[crop, {"name": "ToTensor"}], batch_tfms=[])
+    image = Image.open(file)
+    (batch,) = make_loader(pipeline, [file, str(file), image, np.asarray(image)]).one_batch()
+    assert batch.shape == (4, 4, 32, 32) and (batch == batch[:1]).all()
+
+
 def test_what_cannot_be_made_again_is_refused_before_training(small):
     task = importlib.import_module("tasks.task2_cnn")
     dls = task.get_dls(small / "task1", bs=16)
@@ -162,6 +166,11 @@ def damage(file, how):
         file.write_text(json.dumps(value))
 
 
+def set_crop(description, **values):
+    crop = dict(name="Crop", how="outline", pad=0, square=False, cutout=False, size=None)
+    description["pipeline"]["item_tfms"].append(crop | values)
+
+
 @pytest.mark.parametrize(
     "name, how, says",
     [
@@ -170,9 +179,11 @@ def damage(file, how):
         ("model.json", "half", "damaged"),
         ("model.safetensors", "half", "damaged or of another model"),
         ("model.json", lambda d: d.pop("vocab"), "damaged (KeyError: 'vocab')"),
-        ("model.json", lambda d: d.update(format=99), "format 99"),
+        ("model.json", lambda d: d.update(format=1), "a model of format 1"),
         ("model.json", lambda d: d.update(pipeline=[]), "damaged"),
         ("model.json", lambda d: d["pipeline"].update(opener="eval"), "'eval'"),
+        ("model.json", lambda d: set_crop(d, how="eval"), "unknown crop 'eval'"),
+        ("model.json", lambda d: set_crop(d, pad="x"), "Crop cannot be made"),
         ("model.json", lambda d: d["architecture"]["arguments"].update(stages=3), "another model"),
     ],
 )
@@ -181,7 +192,7 @@ def test_damaged_runs_are_named(trained, tmp_path, name, how, says):
     damage(folder / name, how)
     with pytest.raises(UserError) as error:
         load_predictor(folder)
-    assert says in str(error.value)
+    assert says in str(error.value) and str(folder / "model.") in str(error.value)
 
 
 def test_pictures_are_found_in_order_and_missing_ones_named(tmp_path):
@@ -203,13 +214,13 @@ def test_the_command_prints_a_table_json_or_csv(trained, capsys):
     expected = predictor(names)
     main(folder, names)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["picture", "type", *predictor.vocab]
+    assert lines[0].split() == ["picture", "class", *predictor.vocab]
     assert [line.split()[:2] for line in lines[1:]] == [
         [n, e.label] for n, e in zip(names, expected, strict=True)
     ]
     main(folder, names, json=True)
     found = json.loads(capsys.readouterr().out)
-    assert [(f["picture"], f["type"], f["probability"]) for f in found] == [
+    assert [(f["picture"], f["class"], f["probability"]) for f in found] == [
         (n, e.label, e.probability) for n, e in zip(names, expected, strict=True)
     ]
     main(folder, names, csv=True)

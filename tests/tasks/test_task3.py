@@ -36,7 +36,7 @@ def data(tmp_path_factory):
 def known_groups(tmp_path, data, monkeypatch):
     """Groups come from the truth: finding them is tested elsewhere and takes a while."""
     truth = pd.read_csv(data.parent / "solution" / "task3.csv").set_index("Id")["species"]
-    monkeypatch.setattr(groups, "ROOT", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(
         task,
         "add_groups",
@@ -247,7 +247,7 @@ def test_found_groups_are_kept_for_the_next_run(data, tmp_path, monkeypatch):
     train = ids.assign(path=[data / "train" / f"{i}.png" for i in ids["Id"]])
     calls = []
 
-    def find(paths, labels):
+    def find(paths, labels, device):
         calls.append(len(paths))
         return np.arange(len(paths)) // 3
 

@@ -1,0 +1,85 @@
+"""A trained model's files: model.safetensors, and model.json, which names the network and what is
+done to an image before it. Nothing is unpickled.
+"""
+
+import json
+from pathlib import Path
+
+from fastai.callback.channelslast import ChannelsLast
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pokefast.errors import UserError
+from pokefast.files import atomic_path, write_json
+from pokefast.models.networks import build
+from pokefast.prediction.pipeline import describe_pipeline, make_pipeline
+
+__all__ = ["DESCRIPTION", "FORMAT", "WEIGHTS", "describe_model", "load_model", "save_model"]
+
+FORMAT = 2  # of model.json; 1 had other crops
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+KEYS = {"architecture", "channels_last", "format", "pipeline", "precision", "tta", "vocab"}
+
+
+def describe_model(learn, o):
+    """What model.json holds: network, image transforms, classes, and how to predict, from a Learner
+    and the options (precision, tta) that it was trained with.
+
+    Raises UserError for a network or transform that could not be made again.
+    """
+    if not hasattr(learn.model, "architecture"):
+        raise UserError(
+            f"{type(learn.model).__name__} cannot be saved: build it with a function marked "
+            "@architecture (pokefast.models.networks)"
+        )
+    return {
+        "format": FORMAT,
+        "architecture": learn.model.architecture,
+        "pipeline": describe_pipeline(learn.dls.train),
+        "vocab": list(learn.dls.vocab),
+        "precision": o.precision,
+        "tta": bool(o.tta),
+        "channels_last": any(isinstance(cb, ChannelsLast) for cb in learn.cbs),
+    }
+
+
+def save_model(folder, learn, o):
+    """Write model.safetensors and model.json to a run's folder; see `describe_model`."""
+    state = {k: v.detach().cpu().contiguous() for k, v in learn.model.state_dict().items()}
+    with atomic_path(Path(folder) / WEIGHTS) as temp:
+        save_file(state, temp)
+    write_json(Path(folder) / DESCRIPTION, describe_model(learn, o))
+
+
+def load_model(folder):
+    """The network, with its weights, and the description of a folder.
+
+    Raises UserError for a folder without a model, with a damaged one or one of another format.
+    """
+    weights, file = Path(folder) / WEIGHTS, Path(folder) / DESCRIPTION
+    for needed in (file, weights):
+        if not needed.is_file():
+            raise UserError(
+                f"{needed}: there is no such file; give a finished run's folder, as runs/task1-..."
+            )
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise UserError(
+                f"a model of format {description['format']}, which this version of pokefast does "
+                "not read: train it again"
+            )
+        if missing := KEYS - set(description):
+            raise KeyError(*sorted(missing))
+        make_pipeline(description["pipeline"])
+        model = build(**description["architecture"])
+    except UserError as e:
+        raise UserError(f"{file}: {e}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise UserError(f"{file}: damaged ({type(e).__name__}: {e})") from None
+    try:
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError, OSError) as e:
+        reason = str(e).splitlines()[-1].strip()
+        raise UserError(f"{weights}: damaged or of another model ({reason})") from None
+    return model, description
