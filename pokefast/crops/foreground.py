@@ -25,16 +25,7 @@ from torch import nn
 from pokefast.errors import UserError
 from pokefast.images import UNREADABLE, open_image
 
-__all__ = [
-    "ForegroundNet",
-    "foreground_batches",
-    "foreground_maps",
-    "foreground_mask",
-    "load_foreground_net",
-    "main_part",
-    "opacity",
-    "squeezed",
-]
+__all__ = ["ForegroundNet", "foreground_batches", "foreground_mask", "main_part", "opacity"]
 
 WEIGHTS = Path(__file__).with_name("foreground.safetensors")
 INPUT = 160  # side the net sees, in pixels; images of other shapes are squeezed to it
@@ -117,7 +108,7 @@ def load_foreground_net(device="cpu", file=WEIGHTS):
     return net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
 
-def squeezed(image):
+def _squeezed(image):
     """What the net sees of a path or PIL image: uint8 [160, 160, 3], transparency on mid grey.
 
     Raises UserError for a file that cannot be read.
@@ -129,10 +120,10 @@ def squeezed(image):
     return np.asarray(rgb.resize((INPUT, INPUT), Image.Resampling.BOX))
 
 
-def foreground_maps(small, device="cpu"):
+def _maps(small, device="cpu"):
     """How likely each pixel belongs to the foreground, 0 to 255: uint8 [n, 160, 160].
 
-    `small` are `squeezed` images, uint8 [n, 160, 160, 3]. What was computed once in this process is
+    `small` is uint8 [n, 160, 160, 3], of `_squeezed`. What was computed once in this process is
     looked up, the rest is one batch on `device`.
     """
     keys = [blake2b(image.tobytes(), digest_size=16).digest() for image in small]
@@ -148,7 +139,8 @@ def foreground_maps(small, device="cpu"):
 
 
 def foreground_batches(images, device=None, bs=64):
-    """Yield `bs` images at a time as (`squeezed`, `foreground_maps`).
+    """Yield `bs` images at a time as (squeezed, maps): uint8 [bs, 160, 160, 3], and [bs, 160,
+    160], how likely each pixel belongs to the foreground, 0 to 255.
 
     `images` is a sequence of paths or PIL images, which threads open and squeeze; `device` the
     fastest there is by default.
@@ -156,8 +148,8 @@ def foreground_batches(images, device=None, bs=64):
     device = device or default_device()
     with ThreadPoolExecutor() as pool:
         for rows in chunked(range(len(images)), bs):
-            small = np.stack(list(pool.map(lambda i: squeezed(images[i]), rows)))
-            yield small, foreground_maps(small, device)
+            small = np.stack(list(pool.map(lambda i: _squeezed(images[i]), rows)))
+            yield small, _maps(small, device)
 
 
 @torch.inference_mode()
@@ -200,18 +192,18 @@ def _gaussian(n, sigma, device):
 
 
 def main_part(foreground_map):
-    """One of `foreground_maps` as probabilities, float32 [160, 160], 0 around the foreground: below
-    one half and in small loose pieces. None where no foreground was found.
+    """A map of `foreground_batches` as probabilities, float32 [160, 160], 0 around the foreground:
+    below one half and in small loose pieces. None where no foreground was found.
     """
     labels, _ = ndimage.label(foreground_map > 127, np.ones((3, 3)))
     area = np.bincount(labels.ravel())[1:]  # 0 is what lies around them
     mask = np.append(False, area >= LOOSE * area.max(initial=0))[labels]
-    return foreground_map * mask / np.float32(255) if mask.mean() >= SMALLEST else None
+    return (foreground_map * mask).astype(np.float32) / 255 if mask.mean() >= SMALLEST else None
 
 
 def foreground_mask(image):
     """`main_part` of a path or PIL image: float32 [160, 160], the image squeezed to a square."""
-    return main_part(foreground_maps(squeezed(image)[None])[0])
+    return main_part(_maps(_squeezed(image)[None])[0])
 
 
 def opacity(probability):

@@ -1,3 +1,3 @@
-"""Model files, and from a picture's file to its class.
+"""Model files, and from an image's file to its class.
 
 Imports models/ and what lies below it."""

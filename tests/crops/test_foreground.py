@@ -1,4 +1,4 @@
-"""The drawn creature is found whatever its outline; the transform keeps type and falls back."""
+"""A drawn figure is found whatever its outline, in batches or alone, once, by every loader."""
 
 import pickle
 
@@ -22,7 +22,7 @@ from pokefast.images import PILImageRGB, PILImageRGBA
 
 
 def picture(outline, seed=0, size=320, place=(60, 90), flat=True):
-    "A figure of 150 x 150 px on smooth noise: picture and true box."
+    """A figure of 150 x 150 px on smooth noise: image and true box."""
     rng = np.random.default_rng(seed)
     noise = rng.integers(70, 180, (16, 16, 3)).astype(np.uint8)
     im = Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC)

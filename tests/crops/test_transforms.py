@@ -34,7 +34,7 @@ BLACK = (0, 0, 0, 255)
 
 
 def creature(width=24, height=22, seed=0):
-    "RGBA icon on a transparent ground: body with an outline, a patch, two eyes."
+    """RGBA icon on a transparent ground: body with an outline, a patch, two eyes."""
     rng = np.random.default_rng(seed)
     body, patch = (tuple(int(v) for v in rng.integers(60, 256, 3)) + (255,) for _ in range(2))
     icon = Image.new("RGBA", (width, height))
@@ -68,7 +68,7 @@ def background(kind, seed=0, size=64):
 
 
 def scene(kind, at, icon=None, seed=0, size=64):
-    "The picture, the icon's true box and its silhouette."
+    """The picture, the icon's true box and its silhouette."""
     icon = icon or creature(seed=seed)
     picture = background(kind, seed, size)
     picture.alpha_composite(icon, at)
