@@ -1,5 +1,5 @@
-"""What is done to whole batches. Training augmentation: one draw an image, one operation a batch,
-training only.
+"""What is done to whole batches: augmentation of training batches alone, one draw an image and one
+operation a batch, and normalization.
 
 torchvision's v2 transforms draw once for a whole batch, and fastai's `aug_transforms` take ten
 times the time of these (every one of them resamples with grid_sample): hence our own. Each is a
@@ -36,10 +36,11 @@ class BatchTransform(Transform):
     split_idx, order = 0, AFTER_FLOAT
 
     def encodes(self, x: TensorImage):
+        """fastai's entry: the augmented batch, a `TensorImage` again."""
         return self.augment(x.as_subclass(torch.Tensor))
 
     def augment(self, x):
-        """The batch, augmented."""
+        """The batch [n, c, h, w], each image changed by a draw of its own."""
         raise NotImplementedError
 
 
@@ -53,8 +54,9 @@ class BatchFlip(BatchTransform):
         self.p = p
 
     def augment(self, x):
+        """The same tensor, changed in place: batches are copies."""
         mirrored = (torch.rand(len(x), device=x.device) < self.p).nonzero()[:, 0]
-        return x.index_copy_(0, mirrored, x[mirrored].flip(-1))  # in place: batches are copies
+        return x.index_copy_(0, mirrored, x[mirrored].flip(-1))
 
 
 class BatchShift(BatchTransform):
@@ -67,6 +69,7 @@ class BatchShift(BatchTransform):
         self.pixels = pixels
 
     def augment(self, x):
+        """Windows of a larger batch, in the batch's own dtype."""
         n, _, h, w = x.shape
         padded = _repeat_edges(x, self.pixels)
         dy, dx = torch.randint(2 * self.pixels + 1, (2, n), device=x.device)
@@ -75,8 +78,8 @@ class BatchShift(BatchTransform):
 
 
 class BatchAffine(BatchTransform):
-    """Rotate by up to `rotate` degrees, shift by up to `shift` of the side, scale by 1 - `scale` to
-    1 + `scale`.
+    """Rotate by up to `rotate` degrees, shift by up to the fraction `shift` of the side, scale by
+    1 - `scale` to 1 + `scale`.
 
     One bilinear resampling, edges repeated (MPS has no reflection for it).
     """
@@ -88,6 +91,7 @@ class BatchAffine(BatchTransform):
         self.rotate, self.shift, self.scale = rotate, shift, scale
 
     def augment(self, x):
+        """A batch sampled anew from `x`, floats."""
         n = len(x)
         # uniform in -1..1
         turn, dx, dy, zoom = 2 * torch.rand(4, n, device=x.device) - 1
@@ -117,6 +121,7 @@ class BatchColor(BatchTransform):
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
 
     def augment(self, x):
+        """`x`, floats in 0..1, with other colours."""
         color, alpha = x[:, :3], x[:, 3:]
         for strength, anchor in (
             (self.brightness, _black),
@@ -135,27 +140,35 @@ class NormalizeInPlace(Normalize):
     """
 
     def encodes(self, x: TensorImage):
+        """`x` minus mean, divided by deviation, in place."""
         return x.as_subclass(torch.Tensor).sub_(self.mean).div_(self.std)
 
 
-def augmentations(o):
-    """The transforms that options `o` ask for, for a DataBlock's `batch_tfms`.
+def augmentations(
+    *,
+    flip=False,
+    shift_pixels=0,
+    rotate=0.0,
+    shift=0.0,
+    scale=0.0,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+):
+    """The transforms that are asked for, for a DataBlock's `batch_tfms`; nothing is done for a 0.
 
-    `o` may have flip, shift_pixels, rotate (degrees), shift and scale (shares), brightness,
-    contrast, saturation.
+    `flip` mirrors half the images, `shift_pixels` is in whole pixels, `rotate` in degrees; `shift`
+    and `scale` are fractions of the side, the last three strengths as in `BatchColor`.
     """
-    wanted = {k: v for k, v in vars(o).items() if v}
-    affine = {k: wanted[k] for k in ("rotate", "shift", "scale") if k in wanted}
-    color = {k: wanted[k] for k in ("brightness", "contrast", "saturation") if k in wanted}
     tfms = []
-    if "flip" in wanted:
+    if flip:
         tfms.append(BatchFlip())
-    if "shift_pixels" in wanted:
-        tfms.append(BatchShift(o.shift_pixels))
-    if affine:
-        tfms.append(BatchAffine(**affine))
-    if color:
-        tfms.append(BatchColor(**color))
+    if shift_pixels:
+        tfms.append(BatchShift(shift_pixels))
+    if rotate or shift or scale:
+        tfms.append(BatchAffine(rotate, shift, scale))
+    if brightness or contrast or saturation:
+        tfms.append(BatchColor(brightness, contrast, saturation))
     return tfms
 
 

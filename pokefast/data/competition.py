@@ -21,8 +21,9 @@ FIX = 'Mend them, or pass --skip-bad (ARGS="--skip-bad" for make) to go on witho
 class Competition:
     """What a competition folder holds.
 
-    `train` has columns Id, label, path and `test` has Id, path, both in order of Id. `sample` is
-    sample_submission.csv or None. `bad_test` lists test ids that were left out by `skip_bad`.
+    `train` has the columns Id, label (the class) and path, `test` has Id and path, both in order of
+    Id. `sample` is sample_submission.csv or None. `bad_test` lists test ids that `skip_bad` left
+    out.
     """
 
     root: Path
@@ -33,17 +34,17 @@ class Competition:
 
     @property
     def vocab(self):
-        """The labels, sorted."""
+        """The classes' names, sorted."""
         return sorted(self.train["label"].unique())
 
 
-def read_competition(
-    root,  # folder with train_labels.csv, Train/ (or train/) and Test/ (or test/)
-    skip_bad=False,  # leave out bad rows and pictures instead of stopping
-    check_images=True,  # decode every picture once, to find the broken ones
-) -> Competition:
-    """Read and check a competition; raises UserError with the first few offenders of each kind and
-    their count.
+def read_competition(root, skip_bad=False, check_images=True):
+    """Read and check folder `root`, with train_labels.csv, Train/ (or train/) and Test/ (or test/);
+    returns a `Competition`.
+
+    `skip_bad` leaves out bad rows and images instead of stopping, `check_images` decodes every
+    image once to find the broken ones. Raises UserError with the first few offenders of each kind
+    and their count.
     """
     root = Path(root)
     if not root.is_dir():
@@ -57,7 +58,7 @@ def read_competition(
     train_files, train_twins = _images(_folder(root, "train"))
     test_files, test_twins = _images(_folder(root, "test"))
     if not test_files:
-        raise UserError(f"{_folder(root, 'test')}: no {'/'.join(IMAGE_SUFFIXES)} pictures in it")
+        raise UserError(f"{_folder(root, 'test')}: no {'/'.join(IMAGE_SUFFIXES)} images in it")
 
     with_path = labels["Id"].str.contains(r"[/\\]") | labels["Id"].isin(["", ".", ".."])
     no_file = ~labels["Id"].isin(set(train_files)) & ~with_path
@@ -65,12 +66,12 @@ def read_competition(
     empty = labels["label"] == ""
     problems = {
         "ids that are empty or have a path in them": list(labels["Id"][with_path]),
-        "ids without a picture in the training folder": list(labels["Id"][no_file]),
+        "ids without an image in the training folder": list(labels["Id"][no_file]),
         "ids that stand more than once": list(labels["Id"][duplicate].unique()),
         "ids with an empty label": list(labels["Id"][empty]),
-        "training pictures without a label": sorted(set(train_files) - set(labels["Id"])),
-        "training pictures of the same id": train_twins,
-        "test pictures of the same id": test_twins,
+        "training images without a label": sorted(set(train_files) - set(labels["Id"])),
+        "training images of the same id": train_twins,
+        "test images of the same id": test_twins,
     }
     train = labels[~(with_path | no_file | duplicate | empty) & ~labels["Id"].isin(train_twins)]
     train = train.assign(path=train["Id"].map(train_files))
@@ -78,16 +79,16 @@ def read_competition(
     bad_test = []
     if check_images:
         train_errors, test_errors = _broken(train["path"]), _broken(test["path"])
-        problems["training pictures that cannot be read"] = _named(train, train_errors)
-        problems["test pictures that cannot be read"] = _named(test, test_errors)
+        problems["training images that cannot be read"] = _named(train, train_errors)
+        problems["test images that cannot be read"] = _named(test, test_errors)
         bad_test = list(test["Id"][test["path"].isin(test_errors)])
         train = train[~train["path"].isin(train_errors)]
         test = test[~test["path"].isin(test_errors)]
     _report(root, problems, skip_bad)
     if train["label"].nunique() < 2:
-        raise UserError(f"{root / 'train_labels.csv'}: fewer than two different labels are left")
+        raise UserError(f"{root / 'train_labels.csv'}: fewer than two classes are left")
     if test.empty:
-        raise UserError(f"{root}: no test picture is left")
+        raise UserError(f"{root}: no test image is left")
     sample_file = root / "sample_submission.csv"
     return Competition(
         root=root,
@@ -110,7 +111,7 @@ def _folder(root, name):
 
 
 def _images(folder):
-    """The pictures in `folder` by id (file name without its suffix), and the ids that two files
+    """The images in `folder` by id (file name without its suffix), and the ids that two files
     share.
     """
     files, twins = {}, set()
@@ -129,7 +130,7 @@ def _broken(paths):
 
 
 def _named(df, errors):
-    """Ids of the broken pictures with their reasons."""
+    """Ids of the broken images with their reasons."""
     return [f"{i} ({errors[p]})" for i, p in zip(df["Id"], df["path"], strict=True) if p in errors]
 
 

@@ -1,7 +1,5 @@
 """Augmentations change each image by its own draw, keep shape and range, and leave alpha alone."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from fastai.torch_core import TensorImage
@@ -109,10 +107,13 @@ def test_brightness_scales_and_saturation_keeps_luma():
 
 
 def test_only_what_has_something_to_do_is_made():
-    assert augmentations(SimpleNamespace(flip=False, rotate=0, bs=64)) == []
-    o = SimpleNamespace(flip=True, rotate=3, shift=0, brightness=0.1)
-    names = [type(t).__name__ for t in augmentations(o)]
-    assert names == ["BatchFlip", "BatchAffine", "BatchColor"]
+    assert augmentations() == augmentations(flip=False, rotate=0, brightness=0) == []
+    flip, affine, color = augmentations(flip=True, rotate=3, shift=0, brightness=0.1)
+    assert isinstance(flip, BatchFlip)
+    assert (affine.rotate, affine.shift, affine.scale) == (3, 0, 0)
+    assert (color.brightness, color.contrast, color.saturation) == (0.1, 0, 0)
+    (shift,) = augmentations(shift_pixels=4)
+    assert shift.pixels == 4
 
 
 @pytest.mark.parametrize("pixels", [1, 4])

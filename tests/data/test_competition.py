@@ -64,7 +64,7 @@ def spoil_truncated(root):
     file.write_bytes(file.read_bytes()[:-200])
 
 
-def spoil_no_picture(root):
+def spoil_no_image(root):
     (root / "Test" / "not-a-picture.png").write_text("hello")
 
 
@@ -94,14 +94,14 @@ def spoil_no_test(root):
     [
         (spoil_columns, "expected 'Id,label'"),
         (spoil_extra_column, "'Id,label,more'"),
-        (spoil_missing_file, "1 ids without a picture"),
-        (spoil_unlabelled, "1 training pictures without a label"),
+        (spoil_missing_file, "1 ids without an image"),
+        (spoil_unlabelled, "1 training images without a label"),
         (spoil_duplicate, "1 ids that stand more than once"),
         (spoil_empty_label, "1 ids with an empty label"),
-        (spoil_truncated, "1 training pictures that cannot be read"),
-        (spoil_no_picture, "not-a-picture (not a picture)"),
+        (spoil_truncated, "1 training images that cannot be read"),
+        (spoil_no_image, "not-a-picture (not a picture)"),
         (spoil_path, "have a path in them: ../Test/"),
-        (spoil_twins, "1 training pictures of the same id"),
+        (spoil_twins, "1 training images of the same id"),
         (spoil_ragged, "cannot be read as CSV"),
         (spoil_encoding, "cannot be read as CSV"),
         (spoil_no_test, "no folder Test/ or test/"),
@@ -117,12 +117,12 @@ def test_each_fault_is_named(task1, spoil, says):
 def test_many_faults_are_listed_together_with_few_offenders_each(task1):
     for i in ids(task1)[:12]:
         (task1 / "Train" / f"{i}.png").unlink()
-    spoil_no_picture(task1)
+    spoil_no_image(task1)
     with pytest.raises(UserError) as error:
         read_competition(task1)
     text = str(error.value)
-    assert "12 ids without a picture" in text
-    assert "1 test pictures that cannot be read" in text
+    assert "12 ids without an image" in text
+    assert "1 test images that cannot be read" in text
     assert sum(i in text for i in ids(task1)) == 5
     assert "--skip-bad" in text
 
@@ -138,8 +138,8 @@ def test_skip_bad_goes_on_without_the_offenders_and_says_how_many(task1, capsys,
     assert "left out by --skip-bad" in capsys.readouterr().out
 
 
-def test_a_bad_test_picture_that_is_skipped_is_remembered(task1):
-    spoil_no_picture(task1)
+def test_a_bad_test_image_that_is_skipped_is_remembered(task1):
+    spoil_no_image(task1)
     assert read_competition(task1, skip_bad=True).bad_test == ["not-a-picture"]
 
 
