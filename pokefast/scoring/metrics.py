@@ -1,4 +1,4 @@
-"""Scores of a set of predictions."""
+"""Scores of a set of predictions; `labels` are the classes."""
 
 import numpy as np
 from fastai.metrics import accuracy, skm_to_fastai
@@ -8,16 +8,16 @@ __all__ = ["macro_f1", "scores", "learner_metrics"]
 
 
 def macro_f1(truth, predicted, labels):
-    """Mean of the F1 of every label in `labels`, one that neither has counting as 0.
+    """Mean of the F1 of every class in `labels`, one that neither has counting as 0.
 
-    scikit-learn leaves labels out that neither `truth` nor `predicted` holds unless it is told
+    scikit-learn leaves classes out that neither `truth` nor `predicted` holds unless it is told
     them.
     """
     return float(f1_score(truth, predicted, average="macro", labels=labels, zero_division=0))
 
 
 def scores(truth, predicted, labels):
-    """Dictionary of f1_macro, accuracy, per_class_f1 (by label) and confusion (rows: truth,
+    """Dictionary of f1_macro, accuracy, per_class_f1 (by class) and confusion (rows: truth,
     columns: prediction).
     """
     each = f1_score(truth, predicted, average=None, labels=labels, zero_division=0)

@@ -13,17 +13,24 @@ __all__ = ["match_submission", "score_submission", "main"]
 
 
 def match_submission(submission, solution):
-    """(true labels, predicted labels, all labels) of the hidden test, for `metrics`.
+    """(true classes, predicted classes, all classes) of the hidden test, for `metrics`.
 
-    From a data frame (id, label) and one with columns Id, label, split; None where the ids differ.
+    `submission` is a data frame of two columns, id and class; `solution` has Id, label and, where
+    it has more than the hidden test in it, split: its rows of split "Test" count. Without that
+    column those count that the submission has. None where the ids differ.
     """
-    truth = solution[solution["split"].str.lower() == "test"].set_index("Id")["label"]
-    if submission.shape[1] != 2:
+    if submission.shape[1] != 2 or submission.empty:
         return None
     predicted = submission.set_index(submission.columns[0]).iloc[:, 0]
-    if not predicted.index.is_unique or set(predicted.index) != set(truth.index):
+    truth = solution.set_index("Id")["label"]
+    if "split" in solution:
+        truth = truth[(solution["split"].str.lower() == "test").to_numpy()]
+    else:
+        truth = truth[truth.index.isin(predicted.index)]
+    unique = predicted.index.is_unique and truth.index.is_unique
+    if not unique or set(predicted.index) != set(truth.index):
         return None
-    # the labels of the whole solution: a class that the test part lacks counts all the same
+    # the classes of the whole solution: one that the test part lacks counts all the same
     return truth, predicted[truth.index], sorted(solution["label"].unique())
 
 
@@ -34,21 +41,17 @@ def score_submission(submission, solution):
 
 
 def main(
-    solution: str = None,  # hidden labels (Id,label,split); all of data/**/solution/ otherwise
+    solution: Path = None,  # hidden labels (Id,label[,split]); all of data/**/solution/ otherwise
     submissions: Path = SUBMISSIONS,  # folder of submission files
 ):
     """Print the hidden-test macro-F1 of every file in submissions/ whose ids a solution holds."""
     files = [Path(solution)] if solution else sorted(DATA.glob("**/solution/*.csv"))
-    solutions = {}
-    for file in files:
-        table = read_csv(file)
-        missing = {"Id", "label", "split"} - set(table.columns)
+    solutions = {file: read_csv(file) for file in files}
+    for file, table in solutions.items():
+        missing = {"Id", "label"} - set(table.columns)
         if missing:
-            raise UserError(
-                f"{file}: no column {', '.join(sorted(missing))}; it needs Id, label, split"
-            )
-        solutions[file] = table
-    found = sorted(submissions.glob("*.csv"))
+            raise UserError(f"{file}: no column {', '.join(sorted(missing))}; it needs Id, label")
+    found = sorted(Path(submissions).glob("*.csv"))
     if not found:
         raise UserError(f"{submissions}: no submission in it; make task1 writes one")
     print(f"{'macro-F1':>8}  submission  (hidden labels)")
@@ -56,13 +59,8 @@ def main(
         table = read_csv(file)
         scored = ((score_submission(table, truth), name) for name, truth in solutions.items())
         # task 1 and task 2 share one solution: the first that fits is enough
-        value, name = next(((v, n) for v, n in scored if v is not None), (None, None))
-        text = (
-            f"{value:8.4f}  {file.name}  ({name})"
-            if name
-            else f"{'-':>8}  {file.name}  (no solution fits)"
-        )
-        print(text)
+        value, name = next(((v, n) for v, n in scored if v is not None), (None, "no solution fits"))
+        print(f"{'-' if value is None else f'{value:.4f}':>8}  {file.name}  ({name})")
 
 
 if __name__ == "__main__":

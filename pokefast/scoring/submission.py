@@ -1,6 +1,4 @@
-"""Submission files: written once they are known to be right, and scored where the hidden labels are
-at hand.
-"""
+"""Submission files, written once they are known to be right."""
 
 from pathlib import Path
 
@@ -9,18 +7,18 @@ import pandas as pd
 from pokefast.errors import UserError
 from pokefast.files import atomic_path
 
-__all__ = ["make_submission", "write_submission"]
+__all__ = ["check_sample", "make_submission", "write_submission"]
 
 COLUMNS = ["Id", "Category"]
 
 
 def make_submission(competition, ids, labels, fill=None):
-    """A data frame Id, Category with every test picture once, checked.
+    """A data frame Id, Category with every test image once, checked.
 
-    The order is that of sample_submission.csv where the competition has one, of Id otherwise.
-    Test pictures that could not be read (`competition.bad_test`) get the label `fill`. Raises
-    UserError where the ids differ from the sample's, one is missing, stands twice, or a label is
-    not among the training labels.
+    The order is that of sample_submission.csv where the competition has one, of Id otherwise. Test
+    images that could not be read (`competition.bad_test`) get the class `fill`. Raises UserError
+    where the ids differ from the sample's, one is missing or stands twice, or a class is not among
+    those of training.
     """
     predicted = dict(zip(ids, labels, strict=True))
     if len(predicted) != len(ids):
@@ -30,7 +28,9 @@ def make_submission(competition, ids, labels, fill=None):
     _same_ids("submission", set(predicted), expected, "the test folder")
     unknown = sorted(set(map(str, predicted.values())) - set(competition.vocab))
     if unknown:
-        raise UserError(f"submission: labels that training does not have: {', '.join(unknown[:5])}")
+        raise UserError(
+            f"submission: classes that training does not have: {', '.join(unknown[:5])}"
+        )
     columns, order = COLUMNS, sorted(predicted)
     if competition.sample is not None:
         columns, order = check_sample(competition), list(competition.sample.iloc[:, 0])

@@ -1,4 +1,4 @@
-"""The interval holds hidden scores as often as it says, and knows that creatures go together."""
+"""The interval holds hidden scores as often as it says, and knows that groups go together."""
 
 import numpy as np
 import pytest
@@ -7,19 +7,19 @@ from sklearn.metrics import f1_score
 from pokefast.scoring.interval import f1_interval
 
 LABELS = list("abcdefghi")
-SHARES = np.array([50, 20, 38, 53, 24, 74, 22, 33, 84]) / 398  # of creatures, as in task 3
+FRACTIONS = np.array([50, 20, 38, 53, 24, 74, 22, 33, 84]) / 398  # of groups, as in task 3
 
 
-def world(rng, creatures=368, images=3):
-    """Truth, predictions and groups; some classes are easier, pictures of a creature alike."""
-    kind = rng.choice(9, creatures, p=SHARES)
+def world(rng, n_groups=368, images=3):
+    """Truth, predictions and groups; some classes are easier, images of a group alike."""
+    kind = rng.choice(9, n_groups, p=FRACTIONS)
     skill = np.repeat(np.linspace(0.2, 0.7, 9)[kind], images)
-    luck = np.repeat(rng.random(creatures), images)  # a creature's, and a bit of each picture's
+    luck = np.repeat(rng.random(n_groups), images)  # a group's, and a bit of each image's
     right = 0.8 * luck + 0.2 * rng.random(len(luck)) < skill
     truth = np.repeat(kind, images)
-    guess = np.where(right, truth, np.repeat(rng.choice(9, creatures, p=SHARES), images))
+    guess = np.where(right, truth, np.repeat(rng.choice(9, n_groups, p=FRACTIONS), images))
     names = np.array(LABELS)
-    return names[truth], names[guess], np.repeat(np.arange(creatures), images)
+    return names[truth], names[guess], np.repeat(np.arange(n_groups), images)
 
 
 def macro(truth, predicted):
@@ -33,7 +33,7 @@ def test_it_holds_the_score_and_repeats_itself():
     assert (low, high) == f1_interval(*local, LABELS, 276)
 
 
-def test_single_pictures_would_make_it_too_narrow():
+def test_single_images_would_make_it_too_narrow():
     truth, predicted, groups = world(np.random.default_rng(0))
     low, high = f1_interval(truth, predicted, groups, LABELS, 276)
     low1, high1 = f1_interval(truth, predicted, np.arange(len(truth)), LABELS, 276)
@@ -45,17 +45,17 @@ def test_a_small_hidden_test_scatters_more_than_a_large_one():
     widths = [np.ptp(f1_interval(*local, LABELS, n)) for n in (60, 276, 1104, 10**6)]
     assert widths == sorted(widths, reverse=True)
     assert np.ptp(f1_interval(*local, LABELS)) == pytest.approx(widths[3], rel=0.05)
-    # as many creatures on both sides: the variances are equal and add up
+    # as many groups on both sides: the variances are equal and add up
     assert widths[2] / widths[3] == pytest.approx(2**0.5, rel=0.1)
 
 
-@pytest.mark.parametrize("creatures", [92, 30])
-def test_hidden_scores_fall_into_it_as_often_as_it_says(creatures):
+@pytest.mark.parametrize("n_groups", [92, 30])
+def test_hidden_scores_fall_into_it_as_often_as_it_says(n_groups):
     rng = np.random.default_rng(1)
     below = above = 0
     for _ in range(150):
-        local, hidden = world(rng), world(rng, creatures)
-        low, high = f1_interval(*local, LABELS, 3 * creatures, draws=300)
+        local, hidden = world(rng), world(rng, n_groups)
+        low, high = f1_interval(*local, LABELS, 3 * n_groups, draws=300)
         below += macro(*hidden[:2]) < low
         above += macro(*hidden[:2]) > high
     assert 1 <= below + above <= 15  # 7.5 expected, standard deviation 2.7

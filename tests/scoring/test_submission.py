@@ -1,5 +1,6 @@
 """A submission is complete, in order, checked, and scored by the ids it matches."""
 
+import io
 import os
 
 import pandas as pd
@@ -54,7 +55,7 @@ def test_a_sample_that_does_not_fit_is_named(tmp_path, ids, columns, says):
         (["a", "b"], ["Fire"] * 2, "missing, the first: c"),
         (["a", "b", "c", "d"], ["Fire"] * 4, "not in the test folder, the first: d"),
         (["a", "b", "c", "c"], ["Fire"] * 4, "more than once"),
-        (["a", "b", "c"], ["Fire", "Fire", "Ice"], "labels that training does not have: Ice"),
+        (["a", "b", "c"], ["Fire", "Fire", "Ice"], "classes that training does not have: Ice"),
     ],
 )
 def test_wrong_predictions_are_never_written(tmp_path, ids, labels, says):
@@ -62,7 +63,7 @@ def test_wrong_predictions_are_never_written(tmp_path, ids, labels, says):
         make_submission(competition(tmp_path), ids, labels)
 
 
-def test_unreadable_test_pictures_get_the_fill(tmp_path):
+def test_unreadable_test_images_get_the_fill(tmp_path):
     c = competition(tmp_path, bad_test=["z"])
     table = make_submission(c, ["a", "b", "c"], ["Fire"] * 3, fill="Water")
     assert list(table["Category"]) == ["Fire", "Fire", "Fire", "Water"]
@@ -101,6 +102,27 @@ def test_score_prints_every_submission(tmp_path, capsys):
     # two of three classes right, the third is never in the test part
     assert lines[1].split()[:2] == ["0.6667", "good.csv"]
     assert lines[2].split()[:2] == ["-", "other.csv"]
+
+
+def test_a_solution_without_split_counts_where_the_submission_has_rows():
+    solution = pd.read_csv(io.StringIO(SOLUTION)).drop(columns="split")
+    submission = pd.DataFrame({"Id": ["c", "a"], "Category": ["Fire", "Water"]})
+    truth, predicted, labels = score.match_submission(submission, solution)
+    assert dict(truth) == {"a": "Fire", "c": "Fire"}
+    assert dict(predicted) == {"a": "Water", "c": "Fire"}
+    assert labels == ["Fire", "Grass", "Water"]
+    assert score.score_submission(submission, solution) == pytest.approx(2 / 9)
+    # with the column, only a whole test fits
+    assert score.match_submission(submission, pd.read_csv(io.StringIO(SOLUTION))) is None
+
+
+@pytest.mark.parametrize(
+    "ids, columns", [(["a", "x"], 2), (["a", "a"], 2), ([], 2), (["a", "b"], 3)]
+)
+def test_a_submission_of_other_ids_does_not_fit(ids, columns):
+    solution = pd.read_csv(io.StringIO(SOLUTION)).drop(columns="split")
+    submission = pd.DataFrame({f"column{i}": ids for i in range(columns)}, dtype=str)
+    assert score.match_submission(submission, solution) is None
 
 
 def test_score_names_what_is_missing(tmp_path):
