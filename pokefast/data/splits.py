@@ -4,9 +4,11 @@ A frame has the column label, the class of each image, and for splits that keep 
 together the column group.
 """
 
+from itertools import islice
+
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from pokefast.errors import UserError
 
@@ -64,11 +66,12 @@ def FoldSplitter(fold, folds=5, seed=0):
     """
 
     def _inner(items):
-        groups = items["group"] if "group" in items else np.arange(len(items))
-        _check_groups(items["label"], groups, folds)
-        split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        groups = items.get("group")
+        _check_groups(items["label"], np.arange(len(items)) if groups is None else groups, folds)
+        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+        split = kind(folds, shuffle=True, random_state=seed)
         parts = split.split(np.zeros(len(items)), items["label"], groups)
-        train_rows, test_rows = list(parts)[fold]
+        train_rows, test_rows = next(islice(parts, fold, None))
         return train_rows.tolist(), test_rows.tolist(), test_rows.tolist()
 
     return _inner
