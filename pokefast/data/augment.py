@@ -124,7 +124,7 @@ class BatchColor(BatchTransform):
         """`x`, floats in 0..1, with other colours."""
         color, alpha = x[:, :3], x[:, 3:]
         for strength, anchor in (
-            (self.brightness, _black),
+            (self.brightness, torch.zeros_like),
             (self.contrast, _mean_grey),
             (self.saturation, _grey),
         ):
@@ -182,10 +182,6 @@ def _repeat_edges(x, p):
     out[:, :, :, :p] = out[:, :, :, p : p + 1]
     out[:, :, :, p + w :] = out[:, :, :, p + w - 1 : p + w]
     return out
-
-
-def _black(x):
-    return torch.zeros_like(x)
 
 
 def _grey(x):

@@ -234,7 +234,7 @@ def test_nothing_is_written_outside_the_runs_folder(logged):
     assert {p.name for p in logged.out.iterdir()} <= {"images", "runs", "home"}
     assert not list((logged.out / "home").rglob("*wandb*"))
     staged = next(logged.folder.glob("wandb/data/artifacts/staging"))
-    assert list(staged.iterdir())  # which offline pictures are uploaded from
+    assert list(staged.iterdir())  # which offline images are uploaded from
 
 
 def test_off_imports_nothing_and_logs_nothing(tmp_path, monkeypatch):

@@ -170,7 +170,7 @@ def test_averaging_leaves_whole_numbers_as_they_are():
 
 
 class Lopsided(nn.Module):
-    """Logits from the left column of a picture, so that its mirror image gives others."""
+    """Logits from the left column of an image, so that its mirror image gives others."""
 
     def __init__(self):
         super().__init__()
