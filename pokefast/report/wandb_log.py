@@ -140,11 +140,11 @@ class WandbLog:
     happens.
 
     `folder` is the run's folder, which wandb's own files go to; its name is the run's. `task`
-    ("task1") groups runs, and tags them beside `recipe`. Raises UserError as `check_wandb` does.
+    ("task1") groups runs, and tags them beside the recipe. Raises UserError as `check_wandb` does.
     """
 
-    def __init__(self, mode, task, recipe, folder):
-        self.mode, self.task, self.recipe, self.folder = mode, task, recipe, Path(folder)
+    def __init__(self, mode, task, folder):
+        self.mode, self.task, self.folder = mode, task, Path(folder)
         self.run, self.fits = None, 0
         check_wandb(mode)
 
@@ -174,7 +174,7 @@ class WandbLog:
                 project=os.environ.get("WANDB_PROJECT") or PROJECT,
                 name=self.folder.name,
                 group=self.task,
-                tags=[self.task, self.recipe],
+                tags=[self.task, o.recipe],
                 config=wandb_config(learn, o),
                 dir=self.folder,
                 mode=self.mode,

@@ -42,6 +42,7 @@ REPORT |= {"dropout", "step_size", "layer1_size", "layer2_size", "gamma"}
 class Options:
     """What a task's options hold, as far as it is looked for here."""
 
+    recipe: str = "report"
     epochs: int = 2
     bs: int = 16
     lr: float = 1e-3
@@ -108,7 +109,7 @@ def logged(tmp_path_factory):
         patch.delenv("WANDB_MODE")
         patch.setenv("HOME", str(out / "home"))
         patch.chdir(out)
-        learn, log = make_learn(), WandbLog("offline", "task1", "report", folder)
+        learn, log = make_learn(), WandbLog("offline", "task1", folder)
         fit(learn, Options(), cbs=log.start(learn, Options()))
         table = probabilities(learn, list(images))
         local = table[table["part"] == "local"]
@@ -239,7 +240,7 @@ def test_nothing_is_written_outside_the_runs_folder(logged):
 
 def test_off_imports_nothing_and_logs_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # an import would raise
-    log = WandbLog("off", "task1", "fast", tmp_path / "run")
+    log = WandbLog("off", "task1", tmp_path / "run")
     assert log.start(make_learn(), Options()) == []
     log.results(pd.DataFrame(), {}, {})
     log.finish({})
@@ -257,7 +258,7 @@ def test_make_hands_the_mode_on(task):
 
 def test_a_mode_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(UserError, match="--wandb yes: choose off, offline, online"):
-        WandbLog("yes", "task2", "fast", tmp_path)
+        WandbLog("yes", "task2", tmp_path)
 
 
 @pytest.fixture
@@ -294,7 +295,7 @@ class Refusing(BaseHTTPRequestHandler):
 
 def test_online_without_a_key_says_so(online, tmp_path):
     with pytest.raises(UserError, match="there is no key.*WANDB_API_KEY.*--wandb offline"):
-        WandbLog("online", "task1", "fast", tmp_path / "run")
+        WandbLog("online", "task1", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -330,7 +331,7 @@ def test_a_run_that_the_server_refuses_is_named_and_leaves_the_environment(tmp_p
 
     monkeypatch.setattr(wandb, "init", refuse)
     before = wandb_variables()
-    log = WandbLog("offline", "task1", "fast", tmp_path)
+    log = WandbLog("offline", "task1", tmp_path)
     with pytest.raises(UserError, match="--wandb offline: project not found"):
         log.start(make_learn(), Options())
     assert wandb_variables() == before
@@ -376,7 +377,7 @@ def test_folds_are_one_run_with_their_own_names(tmp_path, monkeypatch):
     fake = FakeRun()
     inits = []
     monkeypatch.setattr(WandbLog, "_init", lambda *args: inits.append(args) or fake)
-    log, learn = WandbLog("offline", "task1", "fast", tmp_path), make_learn()
+    log, learn = WandbLog("offline", "task1", tmp_path), make_learn()
     for _ in range(2):
         learn.fit(1, cbs=log.start(learn, Options(folds=2)))
     assert len(inits) == 1
