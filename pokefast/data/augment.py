@@ -144,31 +144,23 @@ class NormalizeInPlace(Normalize):
         return x.as_subclass(torch.Tensor).sub_(self.mean).div_(self.std)
 
 
-def augmentations(
-    *,
-    flip=False,
-    shift_pixels=0,
-    rotate=0.0,
-    shift=0.0,
-    scale=0.0,
-    brightness=0.0,
-    contrast=0.0,
-    saturation=0.0,
-):
-    """The transforms that are asked for, for a DataBlock's `batch_tfms`; nothing is done for a 0.
+def augmentations(o):
+    """The transforms that options `o` ask for, for a DataBlock's `batch_tfms`; nothing is done for
+    a 0.
 
-    `flip` mirrors half the images, `shift_pixels` is in whole pixels, `rotate` in degrees; `shift`
-    and `scale` are fractions of the side, the last three strengths as in `BatchColor`.
+    `o.flip` mirrors half the images, `o.shift_pixels` is in whole pixels, `o.rotate` in degrees,
+    `o.shift` and `o.scale` are fractions of the side, `o.brightness`, `o.contrast` and
+    `o.saturation` strengths as in `BatchColor`.
     """
     tfms = []
-    if flip:
+    if o.flip:
         tfms.append(BatchFlip())
-    if shift_pixels:
-        tfms.append(BatchShift(shift_pixels))
-    if rotate or shift or scale:
-        tfms.append(BatchAffine(rotate, shift, scale))
-    if brightness or contrast or saturation:
-        tfms.append(BatchColor(brightness, contrast, saturation))
+    if o.shift_pixels:
+        tfms.append(BatchShift(o.shift_pixels))
+    if o.rotate or o.shift or o.scale:
+        tfms.append(BatchAffine(o.rotate, o.shift, o.scale))
+    if o.brightness or o.contrast or o.saturation:
+        tfms.append(BatchColor(o.brightness, o.contrast, o.saturation))
     return tfms
 
 

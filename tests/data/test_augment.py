@@ -1,5 +1,7 @@
 """Augmentations change each image by its own draw, keep shape and range, and leave alpha alone."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from fastai.torch_core import TensorImage
@@ -106,13 +108,25 @@ def test_brightness_scales_and_saturation_keeps_luma():
     assert torch.allclose((out * weights).sum(1), (x * weights).sum(1), atol=1e-4)
 
 
+@dataclass(frozen=True)
+class Options:
+    flip: bool = False
+    shift_pixels: int = 0
+    rotate: float = 0
+    shift: float = 0
+    scale: float = 0
+    brightness: float = 0
+    contrast: float = 0
+    saturation: float = 0
+
+
 def test_only_what_has_something_to_do_is_made():
-    assert augmentations() == augmentations(flip=False, rotate=0, brightness=0) == []
-    flip, affine, color = augmentations(flip=True, rotate=3, shift=0, brightness=0.1)
+    assert augmentations(Options()) == []
+    flip, affine, color = augmentations(Options(flip=True, rotate=3, brightness=0.1))
     assert isinstance(flip, BatchFlip)
     assert (affine.rotate, affine.shift, affine.scale) == (3, 0, 0)
     assert (color.brightness, color.contrast, color.saturation) == (0.1, 0, 0)
-    (shift,) = augmentations(shift_pixels=4)
+    (shift,) = augmentations(Options(shift_pixels=4))
     assert shift.pixels == 4
 
 
