@@ -181,8 +181,8 @@ def run_cli(main, argv=None):
     fastcore makes the parser from main's signature and comments; its `call_parse` would accept
     abbreviations.
     """
-    args = parse(anno_parser(main), argv)
-    return to_exit_status(main, **vars(args))
+    args = vars(parse(anno_parser(main), argv))  # and --pdb and --xtra, which fastcore adds
+    return to_exit_status(main, **{k: args[k] for k in inspect.signature(main).parameters})
 
 
 def to_exit_status(function, *args, **kwargs):

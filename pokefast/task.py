@@ -19,7 +19,6 @@ import pandas as pd
 
 from pokefast.data.competition import Competition, read_competition
 from pokefast.data.splits import AllSplitter, FoldSplitter
-from pokefast.datasets import embedded
 from pokefast.errors import UserError
 from pokefast.files import DATA, RUNS, SUBMISSIONS, write_json
 from pokefast.options import add_options, changes, flag, parse, plain, to_exit_status
@@ -48,6 +47,8 @@ class Task:
     line, the default first. `get_dls(data, options, splitter)` gives loaders of training,
     validation and test part, `get_learner(dls, options)` a Learner on them. `published` holds
     figures that a run's page shows beside its own, where the classes are `classes`.
+    `phase_one(learn, options, validate)` fits something before the epochs and returns its row of
+    the history, empty where there is none.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Task:
     get_learner: Callable
     published: dict | None = None
     classes: tuple = ()
+    phase_one: Callable | None = None
 
     def recipe(self, name=None, **given):
         """The options of the recipe `name` (the first by default), those in `given` replaced."""
@@ -117,6 +119,8 @@ def open_competition(data, task, skip_bad=False):
         return data
     if data is None:
         print(f"{task}: the embedded data in data/, drawn first where it is not there", flush=True)
+        from pokefast.datasets.drawn import embedded  # not needed for a folder of one's own
+
         data = embedded(task)
     competition = read_competition(data, skip_bad=skip_bad)
     if competition.sample is not None:
@@ -151,7 +155,7 @@ def run_task(task, options=None, data=None, out=None):
     fits = []
     for i, splitter in enumerate(splitters):
         learn = load(o, splitter) if i else learn
-        fits.append(_fit(learn, o, log, i + 1 if o.folds else "", clock))
+        fits.append(_fit(task, learn, o, log, i + 1 if o.folds else "", clock))
         write_table(folder / "history.csv", pd.concat([one.history for one in fits]))
         if o.for_prediction() != o:
             learn.dls = _load(task, competition, None, clock, o.for_prediction(), splitter).dls
@@ -281,14 +285,16 @@ def _about(task, o, competition):
     }
 
 
-def _fit(learn, o, log, fold, clock):
+def _fit(task, learn, o, log, fold, clock):
     """Train a learner for `o`, logged to W&B where asked for."""
     if fold:
         print(f"fold {fold} of {o.folds}", end="  ", flush=True)
     cbs = log.start(learn, o)
     with clock("train"):
+        first = task.phase_one(learn, o, True) if task.phase_one else []
         epochs = fit(learn, o, o.rates(), cbs=cbs)
-    rows = [[fold, i, *row] for i, row in enumerate(learn.recorder.values if epochs else [], 1)]
+    rows = [[fold, 0, *first]] if first else []
+    rows += [[fold, i, *row] for i, row in enumerate(learn.recorder.values if epochs else [], 1)]
     return Fitted(learn, pd.DataFrame(rows, columns=["fold", *HISTORY]), epochs, fold)
 
 
@@ -296,6 +302,8 @@ def _refit(task, learn, o, epochs, clock):
     """`learn`, which has everything for training, fitted for as many epochs without validation."""
     print(f"{task.name}: once more on all {learn.dls.train.n} labelled images", flush=True)
     with clock("train"):
+        if task.phase_one:
+            task.phase_one(learn, o, False)
         fit(learn, replace(o, epochs=epochs), o.rates(), validate=False)
     return learn
 
@@ -387,7 +395,7 @@ def _show(folder, learn, local, table, metrics, competition, log, clock):
         write_index(folder.parent)
     with _guard("W&B log"):
         paths = competition.train.set_index("Id")["path"]
-        log.results(table[table["part"] == "local"], paths, metrics)
+        log.results(table, paths, metrics)
         log.finish({k: metrics[k] for k in ("f1_macro", "accuracy", "epochs")})
 
 

@@ -1,4 +1,4 @@
-"""Task 3: transfer learning on larger art, scored on images whose near duplicates training never saw.
+"""Task 3: transfer learning on larger art, scored on images without a near duplicate in training.
 
 On a fresh machine each of these does all the set-up:
 
@@ -14,6 +14,7 @@ what was cut out; with `--epochs` that very network is fine-tuned afterwards.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,18 +27,25 @@ from fastai.data.transforms import ColReader
 from fastai.torch_core import set_seed
 from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
-from fastcore.foundation import L
+from fastai.vision.learner import vision_learner
 
 from pokefast.crops.groups import add_groups
-from pokefast.crops.transforms import crop_transform
+from pokefast.crops.transforms import Crop
 from pokefast.data.augment import NormalizeInPlace, augmentations
 from pokefast.data.loader import MemoryDL
 from pokefast.data.splits import GroupSplitter
 from pokefast.errors import UserError
 from pokefast.images import PILImageRGB, PILImageRGBA
-from pokefast.models.backbones import arch_stats, choose_arch
+from pokefast.models.backbones import arch_stats, choose_arch, load_weights
 from pokefast.models.losses import imbalance_loss
-from pokefast.models.transfer import GROUPS, freeze_to_group, transfer_learner
+from pokefast.models.ridge import solve
+from pokefast.models.transfer import (
+    GROUPS,
+    freeze_to_group,
+    layer_groups,
+    transfer,
+    vision_arch,
+)
 from pokefast.options import Between, Options
 from pokefast.task import Task, main, open_competition
 from pokefast.training.callbacks import (
@@ -68,8 +76,8 @@ class TransferOptions(Options):
     crop: Literal["cutout", "foreground", "none"] = "cutout"  # alone, in its box, or all
     split: Literal["group", "image"] = "group"  # what keeps together; by image the score flatters
     groups: Path | None = None  # CSV (Id,group) of near duplicates; found from the images otherwise
-    head: Literal["ridge", "linear", "mlp"] = "ridge"  # solved in closed form; trained, 0 or 1 hidden
-    landmarks: Annotated[int, Between(1)] = 2000  # of ridge: training images that colours are held to
+    head: Literal["ridge", "linear", "mlp"] = "ridge"  # solved in closed form, or trained
+    landmarks: Annotated[int, Between(1)] = 2000  # of ridge: images that colours are held against
     deep_weight: Annotated[float, Between(0)] = 1.0  # of ridge: the network's maps; 0: left out
     colour_weight: Annotated[float, Between(0)] = 0.7  # of ridge: the colours; 0: left out
     dropout: Annotated[float, Between(0, 0.99)] = 0.2  # of a head that is not ridge
@@ -77,7 +85,7 @@ class TransferOptions(Options):
     lr_ratio: Annotated[float, Between(0)] = 10.0  # head's rate by the stem's; 0: the report's two
     head_frozen: bool = False  # never train the new head: what the report's code did
     unfreeze: Literal["none", "gradual"] = "none"  # open layer2 and layer1 later on
-    imbalance: Literal["sampler", "weighted-ce", "focal", "none"] = "sampler"  # what rare classes get
+    imbalance: Literal["sampler", "weighted-ce", "focal", "none"] = "sampler"  # for rare classes
     augment: bool = True  # flips, turns, shifts, scale and colour of training images
     mix: Literal["none", "mixup", "cutmix"] = "none"  # blends of training images
     average: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
@@ -94,7 +102,9 @@ class TransferOptions(Options):
         if self.folds == 1:
             raise UserError("--folds 1: at least 2 take turns; 0 is a single split")
         if self.folds and self.early_stop:
-            raise UserError(f"--folds {self.folds} needs --no-early-stop: it would choose by the score")
+            raise UserError(
+                f"--folds {self.folds} needs --no-early-stop: it would choose by the score"
+            )
 
     def resolved(self):
         """With the network that "auto" stands for here; says so where it is not ResNet-50."""
@@ -138,7 +148,7 @@ def fast():
         brightness=0.2,
         contrast=0.2,
         saturation=0.2,
-        tta=True,
+        tta=False,  # the ridge head's features are averages over the mirror image already
     )
 
 
@@ -171,8 +181,8 @@ def report():
 
 
 def get_dls(data=None, o=None, splitter=None):
-    """Loaders of training, validation and test part: images [n, 3 or, with their cut-out's alpha, 4,
-    size, size] and class numbers [n].
+    """Loaders of training, validation and test part: images [n, 3, size, size], with the cut-out's
+    alpha as fourth channel for ridge, and class numbers [n].
 
     `data` is a competition folder, the embedded data by default; `o` are options, those of `fast`
     by default; `splitter` is another than the one that keeps near duplicates together.
@@ -180,26 +190,98 @@ def get_dls(data=None, o=None, splitter=None):
     o = (o or fast()).resolved()
     set_seed(o.seed, reproducible=True)
     competition = open_competition(data, "task3", o.skip_bad)
-    mean, std = arch_stats(o.arch)
-    alpha = o.head == "ridge"  # which colours count is in the fourth channel
+    crops = {
+        "cutout": [Crop("foreground", pad=0.05, square=True, cutout=True, size=o.size)],
+        "foreground": [Crop("foreground", pad=0.05, square=True)],
+        "none": [],
+    }
+    mean, std = map(list, arch_stats(o.arch))
+    ridge = o.head == "ridge"  # alpha says which colours count, and stays as it is
     block = DataBlock(
         blocks=(
-            ImageBlock(PILImageRGBA if alpha else PILImageRGB),
+            ImageBlock(PILImageRGBA if ridge else PILImageRGB),
             CategoryBlock(vocab=competition.vocab),
         ),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
         splitter=splitter or GroupSplitter(o.valid, o.test, o.seed),
-        item_tfms=[*L(crop_transform(o.crop, size=o.size)), Resize(o.size, ResizeMethod.Squish)],
+        item_tfms=[*crops[o.crop], Resize(o.size, ResizeMethod.Squish)],
         batch_tfms=[
             *(augmentations(o) if o.augment else []),
-            NormalizeInPlace.from_stats([*mean, 0.0][: 3 + alpha], [*std, 1.0][: 3 + alpha]),
+            NormalizeInPlace.from_stats(mean + [0.0] * ridge, std + [1.0] * ridge),
         ],
     )
-    return block.dataloaders(
-        add_groups(competition.train, o.groups, by_image=o.split == "image"),
-        dl_type=MemoryDL,
-        bs=o.bs,
-        val_bs=64,
-        path=competition.root,
+    train = add_groups(competition.train, o.groups, by_image=o.split == "image")
+    return block.dataloaders(train, dl_type=MemoryDL, bs=o.bs, val_bs=64, path=competition.root)
+
+
+def get_learner(dls, o=None):
+    """fastai's `vision_learner` on `dls`, frozen below `o.train_from`; `o` as for `get_dls`."""
+    o = (o or fast()).resolved()
+    set_seed(o.seed, reproducible=True)
+    n_classes = len(dls.vocab)
+    cbs = [BnFreeze(), ChannelsLast()]
+    if o.imbalance == "sampler":
+        cbs.append(WeightedSamplingCallback())
+    if o.mix != "none":
+        cbs.append({"mixup": MixUp, "cutmix": CutMix}[o.mix]())
+    if o.unfreeze == "gradual":
+        cbs.append(GradualUnfreezeCallback(GRADUAL, lowest=GROUPS.index("layer1")))
+    if o.average:
+        cbs.append(AverageWeightsCallback(o.average))
+    if o.schedule == "plateau":
+        cbs.append(ReduceLROnPlateau(**PLATEAU))
+    if o.early_stop:
+        cbs.append(PatienceStopCallback(patience=o.stop_patience, start=o.stop_start))
+    model = transfer(
+        o.arch,
+        n_classes,
+        o.head,
+        o.dropout,
+        landmarks=min(o.landmarks, dls.train.n),
+        deep_weight=o.deep_weight,
+        colour_weight=o.colour_weight,
     )
+    load_weights(model, o.arch, o.weights)
+    learn = make_learner(
+        dls,
+        vision_arch(model),
+        o,
+        create=partial(
+            vision_learner,
+            n_out=n_classes,
+            pretrained=False,  # load_weights did it, from wherever they are
+            normalize=False,  # get_dls does it
+            init=None,
+            custom_head=model[1],
+            train_bn=False,  # frozen groups keep their BatchNorm, with BnFreeze their statistics
+        ),
+        splitter=layer_groups,
+        loss_func=imbalance_loss(o.imbalance, dls.train.targets, n_classes, o.label_smoothing),
+        cbs=cbs,
+    )
+    learn.model.architecture = model.architecture
+    freeze_to_group(learn, o.train_from if o.epochs else "head")
+    if o.head_frozen:
+        learn.model[1].requires_grad_(False)
+    return learn
+
+
+def solve_head(learn, o, validate=True):
+    """Phase one: solve a ridge head in closed form; returns its row of the history, or nothing."""
+    return solve(learn, validate) if o.head == "ridge" else []
+
+
+TASK = Task(
+    "task3",
+    "Task 3: transfer learning",
+    (fast, report),
+    get_dls,
+    get_learner,
+    PUBLISHED["task3"],
+    CLASSES,
+    solve_head,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(main(TASK))

@@ -20,6 +20,14 @@ def small(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What is kept for later runs lies in a folder of the test session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def task1(small, tmp_path):
     """A copy of the small task 1 that a test may spoil."""

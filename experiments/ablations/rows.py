@@ -184,7 +184,7 @@ ROWS = [
     *(Row(f"t2-no-{part}", "parts2", options, 1.5) for part, options in PARTS.items()),
     Row("t2-no-global-max", "parts2", "--head dense", 1.5, 2),
     Row("t3-baseline", "steps", f"{SHORT3} --epochs 0", 0.5, 3),
-    Row("t3-no-augmentation", "steps", f"{SHORT3} --augment none", 4, 3),
+    Row("t3-no-augmentation", "steps", f"{SHORT3} --no-augment", 4, 3),
     Row("t3-full", "steps", SHORT3, 4, 3),
     Row("t3-weighted-ce", "imbalance", f"{SHORT3} --imbalance weighted-ce", 4, 3),
     Row("t3-focal", "imbalance", f"{SHORT3} --imbalance focal", 4, 3),

@@ -17,7 +17,7 @@ from pathlib import Path
 from experiments.ablations.pages import write_tables
 from experiments.ablations.results import add_result, data_name, read_results, record
 from experiments.ablations.rows import ROWS
-from pokefast.datasets import embedded
+from pokefast.datasets.drawn import embedded
 from pokefast.errors import UserError
 from pokefast.files import DATA, ROOT, RUNS, read_csv
 from pokefast.options import choice, similar

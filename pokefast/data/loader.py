@@ -63,9 +63,11 @@ class MemoryDL(TfmdDL):
         """A loader of the same items with vectors in the pictures' place: `describe` of batches
         [n, channels, h, w] gives [n, d], float32.
 
-        Each picture is described once for a `key` and all loaders that share the array.
+        Each picture is described once for a `key` and all loaders that share the array, as in
+        validation: without the transforms of training alone.
         """
-        for tfm in self.after_batch.fs:
+        tfms = [tfm for tfm in self.after_batch.fs if tfm.split_idx != 0]
+        for tfm in tfms:
             if isinstance(tfm, RandTransform):
                 raise UserError(
                     f"{type(tfm).__name__} is random: its pictures cannot be described once"
@@ -74,7 +76,13 @@ class MemoryDL(TfmdDL):
         types, data = self._arrays["types"], self._arrays["data"]
         if key not in kept:
             everything = range(len(data[0]))
-            whole = self.new(shuffle=False, rows=None, get_idxs=lambda: everything, drop_last=False)
+            whole = self.new(
+                shuffle=False,
+                rows=None,
+                get_idxs=lambda: everything,
+                drop_last=False,
+                after_batch=tfms,
+            )
             vectors = torch.cat([describe(x).cpu() for x, *_ in whole])
             kept[key] = {"types": (torch.Tensor, *types[1:]), "data": (vectors, *data[1:])}
         return self.new(arrays=kept[key], after_batch=None)

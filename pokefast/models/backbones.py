@@ -1,19 +1,16 @@
-"""Pretrained networks by torchvision's (ResNets) and timm's names, in six named layer groups.
-
-Groups: stem, layer1 to layer4, head. ResNets have just these; other networks are cut where their
-maps come down to a quarter, an eighth, a sixteenth and a thirty-second of the side, and networks
-of one resolution (ViT) into four equal parts. fastai itself splits timm's models in two.
+"""Pretrained networks by name, torchvision's ResNets and VGGs and timm's others, as one kind of
+module, and where their weights come from.
 """
 
 import difflib
 import urllib.error
 import urllib.request
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import timm
 import torch
-from fastai.vision.learner import create_timm_model, create_vision_model
+from fastai.callback.hook import hook_outputs
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import group_parameters
@@ -21,66 +18,96 @@ from torch import nn
 from torchvision import models as tv
 
 from pokefast.errors import UserError
-from pokefast.models.networks import architecture
 from pokefast.models.weights import OFFLINE_ARCHS, OFFLINE_STATS, offline_available, offline_weights
 
 __all__ = [
-    "GROUPS",
-    "MapPool",
-    "build_head",
+    "Backbone",
     "arch_stats",
+    "build_backbone",
     "choose_arch",
-    "fastai_arch",
-    "freeze_to_group",
-    "layer_groups",
+    "find_backbone",
+    "known_arch",
     "load_weights",
     "read_weights",
-    "transfer",
-    "transfer_head",
 ]
 
-GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
+REDUCTIONS = (8, 16, 32)  # of the maps: by how much smaller their sides are than the image's
 DEFAULT, FALLBACK = "resnet50", "tf_efficientnet_lite0"
 IMAGENET_STATS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PROBE_SECONDS = 5  # torch's own downloader waits for ever
 
 
-class MapPool(nn.Module):
-    """Mean over the places of feature maps [n, c, h, w] or, `channels_last`, [n, h, w, c].
+class Backbone(nn.Module):
+    """A network without its classifier: images [n, 3, h, w] to the vectors [n, `width`] that its
+    library gives a classifier.
 
-    Vectors [n, c], which a ViT gives, stay as they are.
+    `parts` says for each parameter of `net` whether it is the stem's (0) or of layer 1 to 4;
+    `stages` are the names of the modules in `net` whose outputs `maps` gives.
     """
 
-    def __init__(self, channels_last=False):
+    def __init__(self, net, parts, stages):
         super().__init__()
-        self.channels_last = channels_last
+        self.net, self.parts, self.stages = net, parts, stages
+        self.width = getattr(net, "head_hidden_size", None) or net.num_features
 
     def forward(self, x):
-        """Vectors [n, c]."""
-        if x.ndim == 2:
-            return x
-        return x.mean((1, 2) if self.channels_last else (2, 3))
+        """Vectors [n, width]."""
+        return self.net(x)
+
+    def maps(self, x):
+        """The outputs of the stages, [n, channels, h / reduction, w / reduction] each."""
+        stages = [self.net.get_submodule(name) for name in self.stages]
+        with hook_outputs(stages, detach=False) as hooks:
+            self.net(x)
+        return [hook.stored for hook in hooks]
+
+    def groups(self):
+        """Lists of the parameters of stem, layer1, layer2, layer3 and layer4."""
+        groups = [[] for _ in range(5)]
+        for part, parameter in zip(self.parts, self.net.parameters(), strict=True):
+            groups[part].append(parameter)
+        return groups
 
 
-def fastai_arch(arch):
-    """What `vision_learner` takes for the name: a torchvision function, or timm's name itself.
+def build_backbone(arch, maps=False):
+    """The `Backbone` of that name with random weights; with `maps`, those of `REDUCTIONS`, without
+    what follows them, and a list of their `channels`.
 
-    Raises UserError with similar names for one that neither has.
+    A layer ends where the maps' sides come down to a quarter, an eighth, a sixteenth and a
+    thirty-second; networks of one resolution (ViT) have four equal layers. Raises UserError, with
+    similar names, for one that is not known, and for one without such layers or maps.
     """
-    if arch.startswith("resnet") and arch in tv.list_models(tv):
-        return getattr(tv, arch)
-    if timm.is_model(arch):
-        return arch
-    near = difflib.get_close_matches(arch, {*timm.list_models(), *tv.list_models(tv)}, n=3)
-    hint = f"; similar: {', '.join(near)}" if near else ""
-    raise UserError(f"--arch {arch}: neither torchvision's ResNets nor timm have it{hint}")
+    known_arch(arch)
+    net = _torchvision(arch) if _is_torchvision(arch) else timm.create_model(arch, num_classes=0)
+    ends = {info["reduction"]: info["module"] for info in net.feature_info}
+    stages = [ends[reduction] for reduction in REDUCTIONS if reduction in ends] if maps else []
+    if stages and hasattr(net, "prune_intermediate_layers"):  # timm's, of most networks
+        net.prune_intermediate_layers(
+            [i for i, info in enumerate(net.feature_info) if info["module"] in stages]
+        )
+    backbone = Backbone(net, _stage_parts(net, ends) or _equal_parts(net), stages)
+    if not all(backbone.groups()):
+        raise UserError(f"--arch {arch}: it has no four layers that follow one another")
+    if maps:
+        backbone.channels = _map_channels(arch, backbone)
+    return backbone
+
+
+def known_arch(arch):
+    """Raise UserError, with similar names, for a network that neither library has."""
+    if not _is_torchvision(arch) and not timm.is_model(arch):
+        near = difflib.get_close_matches(arch, {*timm.list_models(), *tv.list_models(tv)}, n=3)
+        hint = f"; similar: {', '.join(near)}" if near else ""
+        raise UserError(
+            f"--arch {arch}: neither torchvision's ResNets and VGGs nor timm have it{hint}"
+        )
 
 
 def arch_stats(arch):
     """Mean and standard deviation of the inputs that the weights of `arch` were trained on."""
     if arch in OFFLINE_ARCHS:
         return OFFLINE_STATS
-    if callable(fastai_arch(arch)):
+    if _is_torchvision(arch):
         return IMAGENET_STATS
     config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
     return (config.mean, config.std) if config else IMAGENET_STATS
@@ -93,12 +120,12 @@ def choose_arch(arch, weights, fall_back):
     download and `fall_back` allows it, the offline EfficientNet-Lite 0; the note says so. Raises
     UserError, before any work, where the weights of what was asked for cannot be had.
     """
+    name = DEFAULT if arch == "auto" else arch
+    known_arch(name)
     if weights not in ("pretrained", "none"):
         if not Path(weights).is_file():
             raise UserError(f"--weights {weights}: there is no such file")
-        return (DEFAULT if arch == "auto" else arch), weights, None
-    name = DEFAULT if arch == "auto" else arch
-    fastai_arch(name)
+        return name, weights, None
     if weights == "none" or name in OFFLINE_ARCHS or _reachable(name):
         if weights == "pretrained" and name in OFFLINE_ARCHS:
             offline_available(name) or offline_weights(name)  # the error says what to install
@@ -112,35 +139,30 @@ def choose_arch(arch, weights, fall_back):
     )
 
 
-def load_weights(body, arch, weights):
-    """Load ImageNet weights into `body`, the first part of a `vision_learner` model for `arch`.
+def find_backbone(model):
+    """The `Backbone` in a model."""
+    (backbone,) = (m for m in model.modules() if isinstance(m, Backbone))
+    return backbone
 
-    `weights` is "pretrained", "none" or a file. Raises UserError where they do not fit.
+
+def load_weights(model, arch, weights):
+    """Load ImageNet weights into the `Backbone` of `arch` in a model; `weights` is "pretrained",
+    "none" or a file with the names of its library. Raises UserError where they do not fit.
     """
     if weights == "none":
         return
-    state = read_weights(arch, weights)
-    if callable(fastai_arch(arch)):
-        # vision_learner's body is a Sequential of conv1, bn1, relu, maxpool, layer1, ...
-        places = {name: i for i, (name, _) in enumerate(_resnet_children(arch))}
-        state = {
-            ".".join([str(places[k.split(".")[0]]), *k.split(".")[1:]]): v
-            for k, v in state.items()
-            if k.split(".")[0] in places
-        }
-    else:
-        own = body.model.state_dict()
-        state = {f"model.{k}": v for k, v in state.items() if k in own}
-    own = body.state_dict()
+    net = find_backbone(model).net
+    own, state = net.state_dict(), read_weights(arch, weights)
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
     if wrong:
         raise UserError(
             f"--weights {weights}: {len(wrong)} of {len(own)} tensors of {arch} are missing or of "
             f"another shape, the first: {wrong[0]}"
         )
-    body.load_state_dict({k: state[k] for k in own})
+    net.load_state_dict({k: state[k] for k in own})
 
 
+@lru_cache(1)  # the models of folds load the same
 def read_weights(arch, weights):
     """A dict of the tensors of `arch` under its library's names; `weights` is "pretrained" or a
     file. Raises UserError for a file that cannot be read.
@@ -149,108 +171,72 @@ def read_weights(arch, weights):
         return _read_state(Path(weights))
     if arch in OFFLINE_ARCHS:
         return offline_weights(arch)
-    if callable(fastai_arch(arch)):
+    if _is_torchvision(arch):
         return tv.get_model_weights(arch).DEFAULT.get_state_dict(check_hash=True)
     return timm.create_model(arch, pretrained=True).state_dict()
 
 
-def transfer_head(kind, n_classes, dropout):
-    """The new head on feature maps: "report" has one hidden layer of 512, "linear" none.
-
-    The width of the maps is found at the first forward pass: see `build_head`.
-    """
-    hidden = [nn.LazyLinear(512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, n_classes)]
-    linear = [nn.Dropout(dropout), nn.LazyLinear(n_classes)]
-    return nn.Sequential(MapPool(), *{"report": hidden, "linear": linear}[kind])
+def _is_torchvision(arch):
+    return arch.startswith(("resnet", "vgg")) and arch in tv.list_models(tv)
 
 
-@architecture
-def transfer(arch, n_out, head, dropout, size):
-    """The model that `vision_learner` makes with `transfer_head`, for weights that are loaded."""
-    name, custom = fastai_arch(arch), transfer_head(head, n_out, dropout)
-    if callable(name):
-        model = create_vision_model(name, n_out, pretrained=False, init=None, custom_head=custom)
+def _torchvision(arch):
+    """Its network without classifier, and with timm's `feature_info`: where maps get smaller."""
+    net = getattr(tv, arch)(weights=None)
+    if arch.startswith("vgg"):
+        pools = [i for i, layer in enumerate(net.features) if isinstance(layer, nn.MaxPool2d)]
+        ends = [f"features.{i}" for i in pools]
+        net.avgpool, net.classifier, net.num_features = nn.AdaptiveAvgPool2d(1), nn.Identity(), 512
     else:
-        model, _ = create_timm_model(name, n_out, pretrained=False, init=None, custom_head=custom)
-    build_head(model, size)
-    return model
+        ends = ["relu", "layer1", "layer2", "layer3", "layer4"]
+        net.fc, net.num_features = nn.Identity(), net.fc.in_features
+    net.feature_info = [dict(module=name, reduction=2 << i) for i, name in enumerate(ends)]
+    return net
 
 
-def build_head(model, size):
-    """Give a `vision_learner` model's head the width of its body's maps, by one forward pass."""
-    device = next(model[0].parameters()).device
-    training = model.training
-    with torch.no_grad():
-        maps = model[0].eval()(torch.zeros(1, 3, size, size, device=device))
-        features = getattr(getattr(model[0], "model", None), "num_features", None)
-        # timm's Swin has its channels last
-        model[1][0].channels_last = maps.ndim == 4 and maps.shape[1] != features == maps.shape[-1]
-        model[1].eval()(maps)
-    model.train(training)
-
-
-def layer_groups(model):
-    """Six lists of parameters, in the order of GROUPS, of a `vision_learner` model (body, head)."""
-    body = model[0]
-    if isinstance(body, nn.Sequential):  # torchvision's ResNet, cut before its pooling
-        parts = [body[:4], body[4], body[5], body[6], body[7]]
-        lists = [list(p.parameters()) for p in parts]
-    else:
-        lists = _timm_groups(body.model)
-    lists.append(list(model[1].parameters()))
-    sizes = {name: len(ps) for name, ps in zip(GROUPS, lists, strict=True)}
-    assert all(sizes.values()), f"an empty layer group: {sizes}"
-    assert sum(sizes.values()) == len(list(model.parameters())), "groups do not cover the model"
-    return lists
-
-
-def freeze_to_group(learn, group):
-    """Train `group` and all after it ("all" is every one); frozen ones keep their BatchNorm too.
-
-    The learner needs `train_bn=False` and fastai's `BnFreeze` for that.
-    """
-    learn.freeze_to(0 if group == "all" else GROUPS.index(group))
-
-
-def _timm_groups(model):
-    names = [n for n, _ in model.named_parameters()]
-    coarse = group_parameters(model, model.group_matcher(coarse=True))
-    place = {n: i for i, key in enumerate(sorted(coarse)) for n in coarse[key]}
-    last = max(place.values())
-    ends = _stage_ends(model, place)
-    if ends is None:  # one resolution all along: four equal parts after the stem
-        ends = [round(last * (i + 1) / 4) for i in range(4)]
-        stem_end = 0
-    else:
-        stem_end = ends.pop(0)
-    lists = [[] for _ in range(5)]
-    for n, p in zip(names, model.parameters(), strict=True):
-        i = place.get(n, last)
-        group = 0 if i <= stem_end else 1 + sum(i > end for end in ends[:3])
-        lists[group].append(p)
-    return lists
-
-
-def _stage_ends(model, place):
-    """Coarse groups that end stem and the stages of reduction 4, 8 and 16; None without these."""
-    info = {f["reduction"]: f["module"] for f in getattr(model, "feature_info", [])}
-    if not {4, 8, 16, 32} <= set(info):
+def _stage_parts(net, ends):
+    """The part of each parameter where maps come down to a quarter, ...; None where they do not."""
+    count, first, last = 0, {}, {}  # parameters registered before a module, and to its end
+    for name, module in net.named_modules():
+        first[name] = count
+        count += len(list(module.parameters(recurse=False)))
+        for end in ends.values():
+            if name == end or name.startswith(f"{end}."):
+                last[end] = count
+    if not {4, 8, 16, 32} <= set(ends) or not set(ends.values()) <= set(last):
         return None
-
-    def end(module):
-        inside = [i for n, i in place.items() if n.startswith(module + ".")]
-        return max(inside) if inside else None
-
-    stages = [end(info[r]) for r in (4, 8, 16)]
-    if None in stages:
+    bounds = [last[ends[2]] if 2 in ends else first[ends[4]], *(last[ends[r]] for r in (4, 8, 16))]
+    if not all(a < b for a, b in zip([0, *bounds], [*bounds, count], strict=True)):
         return None
-    stem = end(info[2]) if 2 in info else None
-    return [stem if stem is not None and stem < stages[0] else 0, *stages]
+    return [sum(i >= bound for bound in bounds) for i in range(count)]
 
 
-def _resnet_children(arch):
-    with torch.device("meta"):
-        return list(getattr(tv, arch)(weights=None).named_children())[:-2]
+def _equal_parts(net):
+    """The part of each parameter of a network of one resolution: timm's first group is the stem, a
+    quarter of the others each a layer.
+    """
+    groups = group_parameters(net, net.group_matcher(coarse=True))
+    depth = {name: i for i, group in enumerate(sorted(groups)) for name in groups[group]}
+    last = max(depth.values())
+    ends = [round(last * i / 4) for i in range(4)]
+    return [sum(depth.get(name, last) > end for end in ends) for name, _ in net.named_parameters()]
+
+
+def _map_channels(arch, backbone):
+    try:
+        with torch.no_grad():
+            maps = backbone.eval().maps(torch.zeros(1, 3, 160, 160))
+        square = [x.shape[1] for x in maps if x.shape[2] == x.shape[3]]  # not channels last
+    except (AssertionError, AttributeError, RuntimeError) as e:
+        raise UserError(
+            f"--arch {arch}: its maps cannot be had from images of any size ({e})"
+        ) from None
+    if len(square) < len(REDUCTIONS):
+        raise UserError(
+            f"--arch {arch}: it has no maps of {REDUCTIONS} times smaller sides: take a "
+            "convolutional network, or a head other than ridge"
+        )
+    return square
 
 
 def _read_state(file):
@@ -273,7 +259,7 @@ def _reachable(arch):
     """Whether the weights lie in the cache or a server answers for them within PROBE_SECONDS, of
     which each of a server's addresses takes as many: asked once a process.
     """
-    if callable(fastai_arch(arch)):
+    if _is_torchvision(arch):
         url = tv.get_model_weights(arch).DEFAULT.url
         if (Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]).is_file():
             return True

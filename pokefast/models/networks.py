@@ -16,7 +16,7 @@ __all__ = ["architecture", "build", "mlp", "cnn"]
 
 BUILDERS = {}
 # modules that are imported only for their own: timm takes seconds
-ELSEWHERE = {"transfer": "pokefast.models.backbones", "palette_net": "pokefast.models.colours"}
+ELSEWHERE = {"transfer": "pokefast.models.transfer"}
 
 
 def architecture(function):
@@ -66,13 +66,13 @@ def mlp(n_in, n_out, hidden=(256, 128), dropout=0.2):
 
 
 @architecture
-def cnn(n_in=4, n_out=9, stages=4, head="ours", size=64, dropout=0.3):
+def cnn(n_in=4, n_out=9, stages=4, head="global-max", size=64, dropout=0.3):
     """Images [n, n_in, size, size] to logits [n, n_out]; `stages` halve the side and double the
     channels from 32 on.
 
-    Each stage: convolution 3x3, BatchNorm, ReLU, max-pool 2. Head "report": flatten, dense 256,
-    ReLU, dropout, dense. Head "ours": the maximum of each channel over the picture, wherever the
-    creature stands, then dense.
+    Each stage: convolution 3x3, BatchNorm, ReLU, max-pool 2. Head "dense": flatten, dense 256,
+    ReLU, dropout, dense. Head "global-max": the maximum of each channel over the image, then dense,
+    which does not care where in the image something is.
     """
     widths = [32 * 2**i for i in range(stages)]
     layers = []
@@ -85,13 +85,13 @@ def cnn(n_in=4, n_out=9, stages=4, head="ours", size=64, dropout=0.3):
         ]
     side = size // 2**stages
     heads = {
-        "report": lambda: [
+        "dense": lambda: [
             nn.Flatten(),
             nn.Linear(widths[-1] * side**2, 256),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(256, n_out),
         ],
-        "ours": lambda: [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(widths[-1], n_out)],
+        "global-max": lambda: [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(widths[-1], n_out)],
     }
     return nn.Sequential(*layers, *heads[head]())

@@ -79,6 +79,14 @@ class GradualUnfreezeCallback(Callback):
         """Note where freezing starts."""
         self.start = self.opt.frozen_idx
 
+    def state_dict(self):
+        """What it remembers of earlier epochs, for a checkpoint."""
+        return {"start": self.start}
+
+    def load_state_dict(self, state):
+        """Remember what `state_dict` gave."""
+        self.start = state["start"]
+
 
 class AverageWeightsCallback(Callback):
     """Exponential moving average of weights and BatchNorm statistics, torch's `AveragedModel`;
@@ -109,9 +117,24 @@ class AverageWeightsCallback(Callback):
         if not self.training or self.train_iter % self.every or self.pct_train < self.start:
             return
         if self.average is None:
-            ema = partial(_average_floats, get_ema_multi_avg_fn(self.decay))
-            self.average = AveragedModel(self.model, multi_avg_fn=ema, use_buffers=True)
+            self.average = self._new_average()
         self.average.update_parameters(self.model)
+
+    def _new_average(self):
+        ema = partial(_average_floats, get_ema_multi_avg_fn(self.decay))
+        return AveragedModel(self.model, multi_avg_fn=ema, use_buffers=True)
+
+    def state_dict(self):
+        """What it remembers of earlier epochs, for a checkpoint."""
+        average = None if self.average is None else self.average.state_dict()
+        return {"average": average, "plain": self.plain}
+
+    def load_state_dict(self, state):
+        """Remember what `state_dict` gave."""
+        self.plain = state["plain"]
+        if state["average"] is not None:
+            self.average = self._new_average()
+            self.average.load_state_dict(state["average"])
 
     def before_validate(self):
         """Validate the averaged weights."""

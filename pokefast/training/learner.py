@@ -1,5 +1,6 @@
 """From a model and loaders to a fitted Learner."""
 
+import hashlib
 from functools import partial
 
 import fastai.callback.schedule  # noqa: F401  gives Learner its fit_one_cycle and lr_find
@@ -22,7 +23,7 @@ from pokefast.training.callbacks import (
 )
 from pokefast.training.precision import PrecisionCallback, choose_dtype
 
-__all__ = ["make_learner", "decay_split", "fit", "inputs", "predict", "solve"]
+__all__ = ["make_learner", "decay_split", "fit", "described", "inputs", "predict"]
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -79,8 +80,6 @@ def fit(learn, o, lr=None, validate=True, cbs=()):
     cbs = list(cbs) if validate else [*cbs, NoValidationCallback()]
     if o.epochs == 0:
         return 0
-    if o.schedule == "closed-form":
-        return solve(learn)
     if o.schedule == "one-cycle":
         learn.fit_one_cycle(o.epochs, lr, div=o.div, pct_start=o.pct_start, cbs=cbs)
     elif o.schedule == "step":
@@ -90,37 +89,38 @@ def fit(learn, o, lr=None, validate=True, cbs=()):
     return learn.epoch + 1
 
 
-def solve(learn):
-    """Fit a model that has `solve`, which takes all training batches at once; then validate."""
-    batches = inputs(learn, learn.dls.train).new(shuffle=False, drop_last=False)
-    learn.model.solve(tuple(t.as_subclass(torch.Tensor) for t in batch) for batch in batches)
-    with learn.no_bar():
-        record = list(learn.validate(dl=inputs(learn, learn.dls.valid)))
-    learn.recorder.values = [[float("nan"), *record]]
-    print(
-        f"solved in closed form  valid_loss {record[0]:.4f}  f1_score {record[2]:.4f}", flush=True
-    )
-    return 1
-
-
 def inputs(learn, dl):
-    """What the model of `learn` is fed for the pictures of `dl`: themselves or, where it has
-    `describe` and takes that function's vectors too, a loader of these.
-
-    Models with the same frozen part, as those of folds, describe a picture once for all of them.
+    """What the model of `learn` is fed in prediction: the images of `dl` or, where a frozen part of
+    it has `describe`, a loader of their vectors.
     """
-    model = learn.model
-    if not hasattr(model, "describe"):
+    part = _describer(learn.model)
+    if part is None or any(p.requires_grad for p in part.parameters()):
         return dl
-    device, dtype = dl.device, learn.precision.dtype
-    model.to(device).eval()
+    return described(learn, dl)
+
+
+def described(learn, dl):
+    """A loader of vectors in the place of the images of `dl`, by the part of the model of `learn`
+    that has `describe` and passes its own vectors on.
+
+    Models in which that part is the same, as those of folds, describe an image once for them all.
+    """
+    part, device, dtype = _describer(learn.model), dl.device, learn.precision.dtype
+    learn.model.to(device).eval()
+    digest = hashlib.blake2b()
+    for tensor in part.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
 
     @torch.no_grad()
     def describe(x):
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return model.describe(x.as_subclass(torch.Tensor))
+            return part.describe(x.as_subclass(torch.Tensor))
 
-    return dl.described(describe, key=(model.frozen_digest(), device, dtype))
+    return dl.described(describe, key=(digest.digest(), device, dtype))
+
+
+def _describer(model):
+    return next((m for m in model.modules() if hasattr(m, "describe")), None)
 
 
 def predict(learn, dl, flip=False):

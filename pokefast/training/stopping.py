@@ -47,6 +47,14 @@ class BestEpochCallback(TrackerCallback):
     def reason(self):
         """Why to stop now, or None."""
 
+    def state_dict(self):
+        """What it remembers of earlier epochs, for a checkpoint."""
+        return {k: getattr(self, k) for k in ("values", "best", "best_epoch", "best_state")}
+
+    def load_state_dict(self, state):
+        """Remember what `state_dict` gave."""
+        vars(self).update(state)
+
     def after_fit(self):
         """Put the best epoch's weights back."""
         if self.run and self.best_state is not None:

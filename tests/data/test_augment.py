@@ -1,7 +1,5 @@
 """Augmentations change each image by its own draw, keep shape and range, and leave alpha alone."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from fastai.torch_core import TensorImage
@@ -14,6 +12,7 @@ from pokefast.data.augment import (
     _repeat_edges,
     augmentations,
 )
+from pokefast.options import Options
 
 
 @pytest.fixture
@@ -106,18 +105,6 @@ def test_brightness_scales_and_saturation_keeps_luma():
     weights = torch.tensor([0.2989, 0.587, 0.114]).view(1, 3, 1, 1)
     out = train(BatchColor(saturation=0.1), x.clone()).as_subclass(torch.Tensor)
     assert torch.allclose((out * weights).sum(1), (x * weights).sum(1), atol=1e-4)
-
-
-@dataclass(frozen=True)
-class Options:
-    flip: bool = False
-    shift_pixels: int = 0
-    rotate: float = 0
-    shift: float = 0
-    scale: float = 0
-    brightness: float = 0
-    contrast: float = 0
-    saturation: float = 0
 
 
 def test_only_what_has_something_to_do_is_made():

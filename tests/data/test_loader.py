@@ -197,6 +197,14 @@ def test_a_picture_is_described_once_for_all_that_share_it(small):
     assert not torch.equal(x, whole(view.described(lambda x: -x.mean((2, 3)), "other"))[0])
 
 
+def test_pictures_are_described_without_what_is_for_training_alone(small):
+    dls, _ = make(small, batch_tfms=[Mark()], drop_last=False)
+    assert (whole(dls[0])[0] == 77).all()
+    plain, _ = make(small, drop_last=False)
+    found = whole(dls[0].described(lambda x: x.flatten(1), "key").new(shuffle=False))[0]
+    assert torch.equal(found, torch.Tensor(whole(plain[0].new(shuffle=False))[0].flatten(1)))
+
+
 def test_random_pictures_are_not_described(small):
     dls, _ = make(small, batch_tfms=[Flip()])
     with pytest.raises(UserError, match="Flip is random"):

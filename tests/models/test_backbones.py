@@ -3,36 +3,19 @@
 import pickle
 
 import pytest
+import timm
 import torch
-from fastai.vision.learner import create_timm_model, create_vision_model
+from fastai.vision.learner import create_vision_model
 from safetensors.torch import save_file
-from torch import nn
+from torchvision import models as tv
 
 from pokefast.errors import UserError
 from pokefast.models import backbones
-from pokefast.models.backbones import (
-    GROUPS,
-    MapPool,
-    arch_stats,
-    choose_arch,
-    fastai_arch,
-    layer_groups,
-    load_weights,
-)
+from pokefast.models.backbones import arch_stats, build_backbone, choose_arch, load_weights
+from pokefast.models.networks import build
+from pokefast.models.transfer import GROUPS, layer_groups, transfer, vision_arch
 
 LITE = "tf_efficientnet_lite0"
-
-
-def build(arch, size=64):
-    name = fastai_arch(arch)
-    head = nn.Sequential(MapPool(), nn.LazyLinear(9))
-    if callable(name):
-        model = create_vision_model(name, 9, pretrained=False, custom_head=head, init=None)
-    else:
-        model, _ = create_timm_model(name, 9, pretrained=False, custom_head=head, init=None)
-    with torch.no_grad():
-        model.eval()(torch.zeros(1, 3, size, size))
-    return model
 
 
 @pytest.mark.parametrize(
@@ -49,7 +32,9 @@ def build(arch, size=64):
     ],
 )
 def test_six_groups_hold_every_parameter_once_in_order(arch, size):
-    model = build(arch, size)
+    model = transfer(arch, 9, "mlp").eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, size, size)).shape == (1, 9)
     groups = layer_groups(model)
     assert len(groups) == len(GROUPS) and all(groups)
     found = [id(p) for g in groups for p in g]
@@ -63,10 +48,75 @@ def test_six_groups_hold_every_parameter_once_in_order(arch, size):
 
 
 def test_resnet_groups_are_its_layers():
-    model = build("resnet18")
-    groups = layer_groups(model)
-    for group, layer in zip(groups[1:5], model[0][4:8], strict=True):
+    backbone = build_backbone("resnet18")
+    net = backbone.net
+    layers = [net.layer1, net.layer2, net.layer3, net.layer4]
+    for group, layer in zip(backbone.groups()[1:], layers, strict=True):
         assert [id(p) for p in group] == [id(p) for p in layer.parameters()]
+
+
+@pytest.mark.parametrize("maps", [False, True])
+def test_vgg_groups_end_at_its_poolings(maps):
+    backbone = build_backbone("vgg16", maps)
+    convolutions = [len([p for p in g if p.ndim == 4]) for g in backbone.groups()]
+    assert convolutions == [2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "vgg16", LITE, "convnext_atto", "densenet121"])
+def test_maps_are_an_eighth_a_sixteenth_and_a_thirty_second(arch):
+    backbone = build_backbone(arch, maps=True).eval()
+    x = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        maps = backbone.maps(x)
+    assert [h.shape[2:] for h in maps] == [(8, 12), (4, 6), (2, 3)]
+    assert [h.shape[1] for h in maps] == backbone.channels
+    assert all(backbone.groups())
+    assert not any(m._forward_hooks for m in backbone.modules())
+
+
+def test_maps_are_timm_s_and_nothing_follows_them():
+    torch.manual_seed(0)
+    backbone = build_backbone(LITE, maps=True).eval()
+    theirs = timm.create_model(LITE, features_only=True, out_indices=(2, 3, 4)).eval()
+    theirs.load_state_dict(backbone.net.state_dict())
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(backbone.maps(x), theirs(x), strict=True))
+
+
+@pytest.mark.parametrize("arch", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_network_without_maps_is_named(arch):
+    with pytest.raises(UserError, match=f"--arch {arch}"):
+        build_backbone(arch, maps=True)
+
+
+def test_vectors_are_what_the_library_s_classifier_gets():
+    net, backbone = tv.resnet18(weights=None).eval(), build_backbone("resnet18").eval()
+    backbone.net.load_state_dict({k: v for k, v in net.state_dict().items() if k[:2] != "fc"})
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(net.fc(backbone(x)), net(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(arch="resnet18", head="mlp", dropout=0.5),
+        dict(arch="vgg11", head="linear", dropout=0.1),
+        dict(arch=LITE, head="ridge", landmarks=7),
+    ],
+)
+def test_vision_learner_makes_the_model_that_is_described(arguments):
+    model = transfer(n_out=3, **arguments)
+    theirs = create_vision_model(
+        vision_arch(model), 3, pretrained=False, init=None, custom_head=model[1]
+    )
+    again = build(**model.architecture)
+    assert list(theirs.state_dict()) == list(again.state_dict())
+    again.load_state_dict(theirs.state_dict())
+    x = torch.rand(2, 4 if arguments["head"] == "ridge" else 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(theirs.eval()(x), again.eval()(x))
 
 
 def test_the_default_falls_back_where_weights_cannot_be_had(monkeypatch):
@@ -108,27 +158,27 @@ def test_a_server_that_never_answers_is_given_up_on(monkeypatch):
 
 
 def test_offline_weights_reach_the_body_and_need_their_statistics():
-    model = build(LITE)
-    before = model[0].model.conv_stem.weight.clone()
-    load_weights(model[0], LITE, "pretrained")
-    assert not torch.equal(model[0].model.conv_stem.weight, before)
+    model = transfer(LITE, 9, "linear")
+    before = model[0][0].net.conv_stem.weight.clone()
+    load_weights(model, LITE, "pretrained")
+    assert not torch.equal(model[0][0].net.conv_stem.weight, before)
     assert arch_stats(LITE)[0] == (0.5, 0.5, 0.5)
     assert arch_stats("resnet50")[0] == (0.485, 0.456, 0.406)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("arch", ["resnet18", "convnext_atto"])
+@pytest.mark.parametrize("arch", ["resnet18", "vgg11", "convnext_atto"])
 def test_weights_from_a_file_in_the_library_s_names(arch, suffix, tmp_path):
-    name = fastai_arch(arch)
-    source = name(weights=None) if callable(name) else backbones.timm.create_model(arch)
+    source = timm.create_model(arch) if arch == "convnext_atto" else getattr(tv, arch)(weights=None)
     state = {k: torch.full_like(v, 0.5) for k, v in source.state_dict().items()}
     file = tmp_path / f"w{suffix}"
     save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
-    model = build(arch)
-    load_weights(model[0], arch, str(file))
-    assert all((p == 0.5).all() for p in model[0].parameters())
+    for maps in (False, True):
+        backbone = build_backbone(arch, maps)
+        load_weights(backbone, arch, str(file))
+        assert all((p == 0.5).all() for p in backbone.parameters())
     with pytest.raises(UserError, match="tensors of resnet34 are missing"):
-        load_weights(build("resnet34")[0], "resnet34", str(file))
+        load_weights(build_backbone("resnet34"), "resnet34", str(file))
 
 
 class Evil:
@@ -142,7 +192,7 @@ def test_damaged_files_and_code_in_them_are_refused(content, suffix, tmp_path, c
     file = tmp_path / f"w{suffix}"
     file.write_bytes(content)
     with pytest.raises(UserError, match="--weights"):
-        load_weights(build("resnet18")[0], "resnet18", str(file))
+        load_weights(build_backbone("resnet18"), "resnet18", str(file))
     assert "code ran" not in capsys.readouterr().out
 
 

@@ -30,7 +30,7 @@ CASES = {
     "mlp": ("task1_mlp", dict(crop="outline")),
     "mlp-grey": ("task1_mlp", dict(crop="threshold", grey=True, layer1_size=32)),
     "cnn": ("task2_cnn", dict()),
-    "cnn-report": ("task2_cnn", dict(head="report", stages=3, crop="outline")),
+    "cnn-report": ("task2_cnn", dict(head="dense", stages=3, crop="outline")),
     "cnn-fp32": ("task2_cnn", dict(precision="fp32")),
 }
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_made_again_is_refused_before_training(small):
 
 
 def test_models_are_built_again_from_their_description():
-    for model in (mlp(12, 3, (8, 4)), cnn(3, 5, stages=2, head="report", size=32)):
+    for model in (mlp(12, 3, (8, 4)), cnn(3, 5, stages=2, head="dense", size=32)):
         description = json.loads(json.dumps(model.architecture))
         again = build(**description)
         assert str(again) == str(model)

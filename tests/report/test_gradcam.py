@@ -100,7 +100,7 @@ def test_autocast_around_it_changes_nothing():
     "model, side",
     [
         (lambda: cnn(4, 9), 8),
-        (lambda: cnn(4, 9, head="report"), 8),
+        (lambda: cnn(4, 9, head="dense"), 8),
         (lambda: cnn(4, 9, stages=2), 32),
         (lambda: nn.Sequential(nn.Conv2d(4, 3, 1), torchvision.models.resnet18()), 2),
         (lambda: nn.Sequential(nn.Conv2d(4, 3, 1), torchvision.models.vgg16_bn()), 4),

@@ -91,5 +91,5 @@ def test_a_notebook_runs_on_small_data(notebook, kernel, small, tmp_path):
     assert "SuggestedLRs" in text
     for call in ("show_batch", "lr_find", "plot_loss", "plot_confusion", "plot_top_losses"):
         assert any(call in source for source in pictures), f"{call} shows no picture"
-    if any("cam_figure(" in cell.source for cell in code_cells(notebook)):
-        assert any("cam_figure(" in source for source in pictures)
+    if any("image_rows(" in cell.source for cell in code_cells(notebook)):
+        assert any("image_rows(" in source for source in pictures)

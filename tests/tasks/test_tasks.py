@@ -249,7 +249,7 @@ def test_skip_bad_submits_every_test_picture_all_the_same(run, alone):
 
 
 def test_the_embedded_data_is_the_default(task, small, monkeypatch):
-    monkeypatch.setattr("pokefast.task.embedded", lambda name: small / name)
+    monkeypatch.setattr("pokefast.datasets.drawn.embedded", lambda name: small / name)
     dls = task.get_dls(o=task.recipe(bs=16))
     assert dls.path == small / task.name
     assert len(dls.vocab) == 9

@@ -1,0 +1,171 @@
+"""Phase one of task 3: a linear head solved in closed form, on the maps of a frozen network and on
+the image's colours.
+
+Relatives of one class share their colours, so that the colours inside an outline say more about an
+image of something never seen than an ImageNet network does; both together say most. The head is
+linear, so that the same model can be fine-tuned afterwards ("Fine-Tuning can Distort Pretrained
+Features and Underperform Out-of-Distribution", ICLR 2022). Sources: "Support vector machines for
+histogram-based image classification", IEEE TNN 1999 (exponential kernels of histogram distances);
+"Using the Nystroem method to speed up kernel machines", NIPS 2000; "In defense of one-vs-all
+classification", JMLR 2004 (regularised least squares as a classifier).
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_sample_weight
+from torch import nn
+
+from pokefast.crops.histogram import colour_histograms, lab
+from pokefast.errors import UserError
+from pokefast.training.learner import described
+
+__all__ = ["RidgeBody", "RidgeHead", "solve"]
+
+BINS = 12  # of the histograms, a Lab channel
+STEP = 4 / 224  # of the side: every such step a pixel is counted; more change nothing
+GREY = 128 / 255  # painted around the foreground
+PENALTY = 1.0  # on the squared weights, when images of average class weight count 1
+SHARPNESS = 4.0  # logits are so many times the regression's values, which are about -1 to 1
+JITTER = 1e-6  # of the landmarks' kernel, which repeated images make singular
+CHUNK = 4096  # images whose features are in memory at once, in float64
+
+
+class RidgeBody(nn.Module):
+    """Cut-outs [n, 4, size, size] (colour normalised by `mean` and `std`, alpha 0..1) to vectors
+    [n, n_deep + bins^3]: mean and maximum of each map of a `Backbone`, and a colour histogram.
+
+    The background is painted grey. In prediction the maps are averaged over the mirror image too.
+    No gradient goes through the histogram. Frozen until `freeze_to` opens it.
+    """
+
+    def __init__(self, backbone, mean, std):
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.n_deep = 2 * sum(backbone.channels)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+
+    def forward(self, x):
+        """Vectors, of images or of their own vectors by `describe`, which stay as they are."""
+        return x if x.ndim == 2 else self.describe(x)
+
+    def describe(self, x):
+        """Vectors of images."""
+        rgb, mask = x[:, :3] * self.std + self.mean, x[:, 3:]
+        painted = (torch.lerp(rgb.new_tensor(GREY), rgb, mask) - self.mean) / self.std
+        if self.training:  # augmentation mirrors
+            deep = self._pooled(painted)
+        else:  # the image last: Grad-CAM looks at the last pass
+            deep = (self._pooled(painted.flip(-1)) + self._pooled(painted)) / 2
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            step = max(1, round(x.shape[-1] * STEP))
+            some = rgb[..., ::step, ::step].float().clamp(0, 1)
+            colours = colour_histograms(lab(some), mask[..., ::step, ::step].float(), BINS)
+        return torch.cat([deep, colours], 1)
+
+    def _pooled(self, x):
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps = [h.float() for h in self.backbone.maps(x)]
+        return torch.cat([v for h in maps for v in (h.mean((2, 3)), h.amax((2, 3)))], 1)
+
+
+class RidgeHead(nn.Module):
+    """Vectors of a `RidgeBody` to logits [n, n_out]: a linear layer on their `features`.
+
+    `solve` fits it: ridge regression of one-against-all targets (-1, 1), every class weighing the
+    same, the constant penalised like every feature. Where every image is one of the `landmarks`,
+    this is kernel ridge regression with k = `deep_weight` times the cosine of the standardised deep
+    features + `colour_weight` exp(-`gamma` (1 - b)) + 1, with the histograms' Bhattacharyya
+    coefficient b.
+    """
+
+    def __init__(self, n_deep, n_out, landmarks, deep_weight, colour_weight, gamma):
+        super().__init__()
+        self.deep_weight, self.colour_weight, self.gamma = deep_weight, colour_weight, gamma
+        self.register_buffer("centre", torch.zeros(n_deep))
+        self.register_buffer("scale", torch.ones(n_deep))
+        self.register_buffer("landmarks", torch.zeros(landmarks, BINS**3))
+        self.register_buffer("whiten", torch.zeros(landmarks, landmarks))
+        self.linear = nn.Linear(n_deep + landmarks, n_out)
+
+    def forward(self, vectors):
+        """Logits."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            return self.linear(self.features(vectors))
+
+    def features(self, vectors):
+        """The linear layer's inputs [n, n_deep + landmarks]: their products are the kernel without
+        its constant, which is the layer's bias.
+        """
+        deep, colours = vectors.split([len(self.centre), BINS**3], 1)
+        deep = F.normalize((deep - self.centre) / self.scale)
+        colours = self._alike(colours) @ self.whiten
+        return torch.cat([self.deep_weight**0.5 * deep, self.colour_weight**0.5 * colours], 1)
+
+    @torch.no_grad()
+    def solve(self, vectors, targets, seed=0):
+        """Fit to `vectors` of n images and their class numbers [n], in float64; landmarks and
+        scaling come from these alone.
+
+        The normal equations are summed up by chunks, in memory that does not grow with n, and
+        solved by Cholesky; scikit-learn's `Ridge` would hold all features twice (3 GB at 50,000).
+        """
+        dtype = self.linear.weight.dtype
+        n, m = len(vectors), len(self.landmarks)
+        if n < m:
+            raise UserError(f"{n} images for a head of {m} landmarks")
+        deep, colours = vectors.split([len(self.centre), BINS**3], 1)
+        self.centre.copy_(deep.mean(0))
+        self.scale.copy_(deep.std(0, unbiased=False).clamp_min(1e-8))
+        self.landmarks.copy_(colours[_stratified(targets, m, seed)])
+        self.double()
+        eye = torch.eye(m, dtype=torch.float64)
+        root = torch.linalg.cholesky(self._alike(self.landmarks) + JITTER * eye)
+        self.whiten.copy_(torch.linalg.solve_triangular(root, eye, upper=False).T)
+        weights = torch.from_numpy(compute_sample_weight("balanced", targets.numpy()))
+        signs = 2 * F.one_hot(targets, self.linear.out_features).double() - 1
+        d = self.linear.in_features + 1
+        gram, moments = torch.zeros(d, d).double(), torch.zeros(d, signs.shape[1]).double()
+        for rows in torch.arange(n).split(CHUNK):
+            phi = F.pad(self.features(vectors[rows].double()), (0, 1), value=1.0)
+            weighted = (phi * weights[rows, None]).T
+            gram += weighted @ phi
+            moments += weighted @ signs[rows]
+        gram.diagonal().add_(PENALTY)
+        solution = torch.cholesky_solve(moments, torch.linalg.cholesky(gram))
+        self.linear.weight.copy_(SHARPNESS * solution[:-1].T)
+        self.linear.bias.copy_(SHARPNESS * solution[-1])
+        self.to(dtype)
+
+    def _alike(self, colours):
+        return torch.exp(-self.gamma * (1 - colours @ self.landmarks.T))
+
+
+def solve(learn, validate=True):
+    """Phase one: solve the `RidgeHead` of `learn` on the training part, with the network as it is.
+
+    Prints and returns its row of the history: no training loss, validation loss, metrics (nothing
+    without `validate`). Each image is described once for all learners that share it.
+    """
+    dl = described(learn, learn.dls.train).new(shuffle=False, drop_last=False)
+    parts = zip(*dl, strict=True)
+    vectors, targets = (torch.cat(part).as_subclass(torch.Tensor).cpu() for part in parts)
+    head = learn.model[1].cpu()
+    head.solve(vectors, targets)
+    head.to(learn.dls.device)
+    if not validate:
+        return []
+    with learn.no_bar():
+        loss, *metrics = learn.validate(dl=described(learn, learn.dls.valid))
+    print(f"head solved  valid_loss {loss:.4f}  f1_score {metrics[1]:.4f}", flush=True)
+    return [float("nan"), loss, *metrics]
+
+
+def _stratified(targets, k, seed):
+    """Row numbers of `k` of the targets, of each class the same fraction, at random."""
+    shuffled = np.random.default_rng(seed).permutation(len(targets))
+    classes = pd.Series(targets.numpy()[shuffled])
+    rank = classes.groupby(classes).cumcount() / classes.map(classes.value_counts())
+    return np.sort(shuffled[rank.argsort(kind="stable")[:k]])

@@ -1,0 +1,67 @@
+"""Heads on pretrained networks, and the six layer groups of such a model."""
+
+from functools import partial
+
+from torch import nn
+
+from pokefast.models.backbones import arch_stats, build_backbone, find_backbone
+from pokefast.models.networks import architecture
+from pokefast.models.ridge import RidgeBody, RidgeHead
+
+__all__ = ["GROUPS", "HEADS", "freeze_to_group", "layer_groups", "transfer", "vision_arch"]
+
+GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
+HEADS = ("ridge", "linear", "mlp")
+
+
+@architecture
+def transfer(
+    arch, n_out, head, dropout=0.5, landmarks=0, deep_weight=1.0, colour_weight=0.7, gamma=4.0
+):
+    """A model (body, head) of the network `arch` with random weights: what `vision_learner` makes
+    of its `vision_arch` and head.
+
+    Heads: "mlp", 512 hidden values, ReLU and `dropout` between two dense layers; "linear",
+    `dropout` and a dense layer; both take images [n, 3, h, w]. "ridge" takes cut-outs [n, 4, h, w]
+    and the last four arguments: see `RidgeBody` and `RidgeHead`.
+    """
+    backbone = build_backbone(arch, maps=head == "ridge")
+    if head == "ridge":
+        body = RidgeBody(backbone, *arch_stats(arch))
+        top = RidgeHead(body.n_deep, n_out, landmarks, deep_weight, colour_weight, gamma)
+    else:
+        body, width = backbone, backbone.width
+        layers = {
+            "mlp": [nn.Linear(width, 512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, n_out)],
+            "linear": [nn.Dropout(dropout), nn.Linear(width, n_out)],
+        }
+        top = nn.Sequential(*layers[head])
+    return nn.Sequential(nn.Sequential(body), top)
+
+
+def vision_arch(model):
+    """The body of a `transfer` model as `vision_learner` takes a network: a function that gives it
+    with a pooling layer after it, where fastai cuts (2.8.12 does not hand its argument `cut` on).
+    """
+    return partial(_with_pool, model[0][0])
+
+
+def layer_groups(model):
+    """Six lists of parameters, in the order of GROUPS, of a `transfer` model."""
+    groups = [*find_backbone(model).groups(), list(model[1].parameters())]
+    sizes = dict(zip(GROUPS, map(len, groups), strict=True))
+    assert all(sizes.values()), f"an empty layer group: {sizes}"
+    assert sum(sizes.values()) == len(list(model.parameters())), "groups do not cover the model"
+    return groups
+
+
+def freeze_to_group(learn, group):
+    """Train `group` and all after it ("all" is every one); frozen ones keep their BatchNorm too.
+
+    The learner needs `train_bn=False` and fastai's `BnFreeze` for that.
+    """
+    learn.freeze_to(0 if group == "all" else GROUPS.index(group))
+
+
+def _with_pool(body, pretrained=False):
+    return nn.Sequential(body, nn.AdaptiveAvgPool2d(1))
