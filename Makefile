@@ -8,7 +8,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 score bench ablations lr-find report options-page pictures test lint clean
+.PHONY: help env data real-data task1 task2 task3 score bench ablations lr-find report options-page pictures test lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ test: $(ENV_STAMP) lint  ## lint and all tests
 lint: $(ENV_STAMP)  ## ruff: check and format
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+lock: $(ENV_STAMP)  ## requirements.lock: the versions that the tests pass with
+	$(PY) -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' | grep == > requirements.lock
 
 clean:  ## remove runs and caches; environment, data and submissions stay
 	rm -rf runs .pytest_cache .ruff_cache

@@ -158,6 +158,7 @@ def run_task(task, options=None, data=None, out=None):
         fits.append(_fit(task, learn, o, log, i + 1 if o.folds else "", clock))
         write_table(folder / "history.csv", pd.concat([one.history for one in fits]))
         if o.for_prediction() != o:
+            # other item transforms: `whole` has not what they need
             learn.dls = _load(task, competition, None, clock, o.for_prediction(), splitter).dls
         if not o.refit:
             save_model(folder / f"fold{i + 1}" if o.folds else folder, learn, o)
@@ -291,7 +292,7 @@ def _fit(task, learn, o, log, fold, clock):
         print(f"fold {fold} of {o.folds}", end="  ", flush=True)
     cbs = log.start(learn, o)
     with clock("train"):
-        first = task.phase_one(learn, o, True) if task.phase_one else []
+        first = task.phase_one(learn, o, validate=True) if task.phase_one else []
         epochs = fit(learn, o, o.rates(), cbs=cbs)
     rows = [[fold, 0, *first]] if first else []
     rows += [[fold, i, *row] for i, row in enumerate(learn.recorder.values if epochs else [], 1)]
@@ -303,7 +304,7 @@ def _refit(task, learn, o, epochs, clock):
     print(f"{task.name}: once more on all {learn.dls.train.n} labelled images", flush=True)
     with clock("train"):
         if task.phase_one:
-            task.phase_one(learn, o, False)
+            task.phase_one(learn, o, validate=False)
         fit(learn, replace(o, epochs=epochs), o.rates(), validate=False)
     return learn
 

@@ -6,6 +6,7 @@ from functools import partial
 import fastai.callback.schedule  # noqa: F401  gives Learner its fit_one_cycle and lr_find
 import torch
 from fastai.callback.progress import ProgressCallback
+from fastai.callback.tracker import ReduceLROnPlateau
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import OptimWrapper
@@ -25,6 +26,8 @@ from pokefast.training.precision import PrecisionCallback, choose_dtype
 
 __all__ = ["make_learner", "decay_split", "fit", "described", "inputs", "predict"]
 
+# halves the rate in the 6th epoch without a lower loss: torch's patience 5 lets five pass
+PLATEAU = dict(monitor="valid_loss", factor=2, patience=6)
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -70,7 +73,7 @@ def decay_split(model):
 
 
 def fit(learn, o, lr=None, validate=True, cbs=()):
-    """Train by `o.schedule` (one-cycle, step, closed-form, or at a constant rate) for `o.epochs`;
+    """Train by `o.schedule` (one-cycle, step, plateau, or a constant rate) for `o.epochs`;
     returns the epochs run.
 
     `lr` is a slice or one rate a layer group, where `o.lr` alone does not say it. one-cycle also
@@ -82,6 +85,8 @@ def fit(learn, o, lr=None, validate=True, cbs=()):
         return 0
     if o.schedule == "one-cycle":
         learn.fit_one_cycle(o.epochs, lr, div=o.div, pct_start=o.pct_start, cbs=cbs)
+    elif o.schedule == "plateau" and validate:
+        learn.fit(o.epochs, lr, cbs=[ReduceLROnPlateau(**PLATEAU), *cbs])
     elif o.schedule == "step":
         learn.fit(o.epochs, lr, cbs=[StepLRCallback(o.step_size, o.gamma), *cbs])
     else:
