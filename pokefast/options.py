@@ -5,6 +5,7 @@ A task's options are a dataclass below `Options`; its recipes are functions that
 
 import argparse
 import difflib
+import errno
 import inspect
 import os
 import re
@@ -44,6 +45,7 @@ class Between(NamedTuple):
         return f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
 
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # the user's to mend
 ALSO = {float: (int,), Path: (str,)}  # what a Python call may give for a field of this type
 Fraction = Annotated[float, Between(0, 1)]
 Positive = Annotated[float, Between(0)]
@@ -195,6 +197,11 @@ def to_exit_status(function, *args, **kwargs):
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as e:
+        if e.errno not in UNWRITABLE:
+            raise
+        print(f"error: {e.filename or 'a file'}: {e.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -9,6 +9,7 @@
                          the order of vocab
     history.csv          fold, epoch, train_loss, valid_loss, accuracy, f1_score
     metrics.json         scores and seconds; a run without it has not finished
+    unfinished/          what the run needs to go on after a kill; gone when it has ended well
     examples.json, *.png, report.html    what people look at
 
 In probabilities.csv `part` is "local" for the images that the score is of, each predicted by a
@@ -17,31 +18,44 @@ the submission, predicted by the mean of all models.
 """
 
 import json
+import os
 import platform
+import shutil
+import signal
 import time
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 
 from pokefast.errors import UserError
 from pokefast.files import atomic_path, write_json
 
 __all__ = [
     "FORMAT",
+    "NEWEST",
+    "Terminated",
+    "is_unfinished",
     "new_folder",
+    "newest_unfinished",
     "probability_columns",
     "probability_table",
     "read_json",
     "read_run",
+    "stoppable",
+    "unfinished",
     "versions",
+    "work_folder",
     "write_run",
     "write_table",
 ]
 
 FORMAT = 2  # of the files above: raised with every change that an older reader would misread
+NEWEST = "newest"  # unfinished run, for --resume
 PACKAGES = ("pokefast", "fastai", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
 ABOUT = ["Id", "part", "fold", "group", "truth", "predicted"]  # columns before the probabilities
 
@@ -62,6 +76,82 @@ def new_folder(runs, task):
             raise UserError(f"{runs}: no folder can be made there ({e.strerror})") from None
         return folder
     raise UserError(f"{runs}: a thousand runs have started within this second")
+
+
+def work_folder(folder):
+    """The part of a run's folder that is gone when the run has ended well."""
+    return Path(folder) / "unfinished"
+
+
+def is_unfinished(folder):
+    """Whether a run did not end well, or is under way."""
+    return work_folder(folder).is_dir() or not (Path(folder) / "metrics.json").is_file()
+
+
+@contextmanager
+def unfinished(folder):
+    """The run in `folder` is under way, in this process alone; its work folder goes at the end,
+    unless an error ends it. Raises UserError where another process has it.
+    """
+    work_folder(folder).mkdir(exist_ok=True)
+    with _lock(folder) as lock:
+        if not lock.is_locked:
+            raise UserError(f"{folder}: another process is at work on this run")
+        yield
+    shutil.rmtree(work_folder(folder))
+
+
+def newest_unfinished(runs, task, run=NEWEST):
+    """The folder of the unfinished run of `task` that was started last, among those that no process
+    is at work on; of the one named `run`, a folder, where that is given.
+
+    Raises UserError where there is none.
+    """
+    if run != NEWEST:
+        return Path(run)
+    for folder in sorted(Path(runs).glob(f"{task}-*"), key=lambda f: f.name, reverse=True):
+        if (folder / "run.json").is_file() and is_unfinished(folder):
+            work_folder(folder).mkdir(exist_ok=True)
+            with _lock(folder) as lock:
+                if lock.is_locked:
+                    return folder
+    raise UserError(f"--resume: there is no unfinished run of {task} in {runs}")
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM)."""
+
+
+@contextmanager
+def stoppable():
+    """Ctrl-C and SIGTERM end the block, and the program with status 130 and 143, without a
+    traceback; a second Ctrl-C ends it at once.
+    """
+
+    def stop(number, _):
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as e:
+        raise SystemExit(130 if isinstance(e, KeyboardInterrupt) else 143) from None
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _lock(folder):
+    """The lock of a run's folder, taken where it is free."""
+    lock = FileLock(work_folder(folder) / ".lock", timeout=0)
+    with suppress(Timeout):
+        lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def probability_table(items, probabilities, vocab, part, fold=""):

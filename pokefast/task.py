@@ -8,35 +8,51 @@ import argparse
 import inspect
 import shlex
 import sys
-import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from pokefast.data.competition import Competition, read_competition
-from pokefast.data.splits import AllSplitter, FoldSplitter
+from pokefast.data.splits import AllSplitter
 from pokefast.errors import UserError
 from pokefast.files import DATA, RUNS, SUBMISSIONS, write_json
 from pokefast.options import add_options, changes, flag, parse, plain, to_exit_status
-from pokefast.prediction.model_file import describe_model, save_model
-from pokefast.report.examples import write_examples
-from pokefast.report.page import write_index, write_report
-from pokefast.report.plots import draw_figures
+from pokefast.prediction.model_file import describe_model
 from pokefast.report.wandb_log import WandbLog, check_wandb
-from pokefast.runs import new_folder, probability_columns, probability_table, write_run, write_table
-from pokefast.scoring.interval import f1_interval
-from pokefast.scoring.metrics import scores
-from pokefast.scoring.submission import check_sample, make_submission, write_submission
-from pokefast.training.learner import fit, predict
+from pokefast.runs import (
+    NEWEST,
+    Terminated,
+    is_unfinished,
+    new_folder,
+    newest_unfinished,
+    read_run,
+    stoppable,
+    unfinished,
+    versions,
+    write_run,
+    write_table,
+)
+from pokefast.scoring.submission import check_sample
+from pokefast.steps import (
+    Clock,
+    items_of,
+    learner_on,
+    predict_local,
+    predict_test,
+    score,
+    scores_text,
+    short,
+    show,
+    splitters,
+    submit,
+    train,
+)
 
 __all__ = ["Result", "Task", "main", "open_competition", "read_line", "run_task"]
-
-HISTORY = ["epoch", "train_loss", "valid_loss", "accuracy", "f1_score"]
-TEST_PART = 2  # number of the local test part among the loaders: training, validation, test
 
 
 @dataclass(frozen=True)
@@ -78,37 +94,6 @@ class Result:
     submission: Path
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A trained Learner, its history (a row an epoch) and the epochs that were run; `fold` counts
-    from 1 where there are folds.
-    """
-
-    learn: object
-    history: pd.DataFrame
-    epochs: int
-    fold: int | str = ""
-
-
-@dataclass
-class Clock:
-    """Seconds by what was done, summed up; `total` since it was made."""
-
-    start: float = field(default_factory=time.perf_counter)
-    seconds: dict = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, name):
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def metrics(self):
-        """What metrics.json says of it."""
-        total = {"total": time.perf_counter() - self.start}
-        return {f"{k}_seconds": v for k, v in {**self.seconds, **total}.items()}
-
-
 def open_competition(data, task, skip_bad=False):
     """The competition in folder `data`, or the embedded one of `task` ("task1") where that is None,
     made if need be.
@@ -128,15 +113,20 @@ def open_competition(data, task, skip_bad=False):
     return competition
 
 
-def run_task(task, options=None, data=None, out=None):
+def run_task(task, options=None, data=None, out=None, resume=None):
     """Train, write the submission and the score; returns a `Result`.
 
     `options` are those of the task's first recipe by default, `data` a competition folder or the
-    embedded data, `out` the folder of runs/ and submissions/, this repository by default. Raises
-    UserError, before any long work, for what cannot be.
+    embedded data, `out` the folder of runs/ and submissions/, this repository by default. `resume`
+    is the folder of an unfinished run, which has all of these: it goes on from its last epoch or
+    fold. Raises UserError, before any long work, for what cannot be.
     """
-    clock, o = Clock(), (options or task.recipe()).resolved()
+    clock, folder = Clock(), None
     runs, submissions = _output(out)
+    if resume is not None:
+        folder, options, data = _read_unfinished(task, resume)
+        submissions = folder.parent.parent / SUBMISSIONS.name
+    o = (options or task.recipe()).resolved()
     check_wandb(o.wandb)
     with clock("prepare"):
         competition = open_competition(data, task.name, o.skip_bad)
@@ -144,53 +134,41 @@ def run_task(task, options=None, data=None, out=None):
         if o.folds or o.refit:  # decoded once for all that train on parts of it
             whole = task.get_dls(competition, o, AllSplitter()).train.prepare()
     o = _fewer_folds(task, o, whole)
-    load = partial(_load, task, competition, whole, clock)
-    splitters = [FoldSplitter(i, o.folds, o.seed) for i in range(o.folds)] or [None]
-    learn = load(o, splitters[0])
+    load = partial(learner_on, task, competition, whole, clock)
+    learn = load(o, splitters(o)[0])
     describe_model(learn, o)  # raises before training what saving would raise after it
     _say_parts(task, learn.dls, clock)
-    folder = new_folder(runs, task.name)
-    log = WandbLog(o.wandb, task.name, folder)
-    write_run(folder, _about(task, o, competition))
-    fits = []
-    for i, splitter in enumerate(splitters):
-        learn = load(o, splitter) if i else learn
-        fits.append(_fit(task, learn, o, log, i + 1 if o.folds else "", clock))
-        write_table(folder / "history.csv", pd.concat([one.history for one in fits]))
-        if o.for_prediction() != o:
-            # other item transforms: `whole` has not what they need
-            learn.dls = _load(task, competition, None, clock, o.for_prediction(), splitter).dls
-        if not o.refit:
-            save_model(folder / f"fold{i + 1}" if o.folds else folder, learn, o)
-    models = [one.learn for one in fits]
-    if o.refit:
-        learn, epochs = load(o.for_refit(), AllSplitter()), max(one.epochs for one in fits)
-        models = [_refit(task, learn, o, epochs, clock)]
-        save_model(folder, learn, o)
-    test = _predict_test(models, competition, o)
-    file = _submit(task, test, competition, submissions)
-    local = [_predict_local(one, o) for one in fits]
-    table = pd.concat([*local, test], ignore_index=True)
-    write_table(folder / "probabilities.csv", table)
-    metrics = _metrics(fits, table, competition)
-    write_json(folder / "metrics.json", metrics | clock.metrics())
-    print(_scores_text(metrics), flush=True)
-    _show(folder, fits[0].learn, local[0], table, metrics, competition, log, clock)
+    if folder is None:
+        folder = new_folder(runs, task.name)
+        write_run(folder, _about(task, o, competition))
+    with unfinished(folder), _said_how_to_go_on(task, folder):
+        log = WandbLog(o.wandb, task.name, folder)
+        fits, models = train(task, competition, o, load, learn, folder, log, clock)
+        test = predict_test(models, competition, o)
+        file = submit(task, test, competition, submissions)
+        local = [predict_local(one, o) for one in fits]
+        table = pd.concat([*local, test], ignore_index=True)
+        write_table(folder / "probabilities.csv", table)
+        metrics = score(fits, table, competition)
+        write_json(folder / "metrics.json", metrics | clock.metrics())
+        print(scores_text(metrics), flush=True)
+        show(folder, fits[0].learn, local[0], table, metrics, competition, log, clock)
     metrics |= clock.metrics()
     print(
         "run: {}  prepared in {prepare_seconds:.1f} s, trained in {train_seconds:.1f} s, "
-        "{total_seconds:.1f} s in all".format(_short(folder), **metrics)
+        "{total_seconds:.1f} s in all".format(short(folder), **metrics)
     )
     return Result(folder, metrics, file)
 
 
 def main(task, argv=None):
     """Run `task` with the options of a command line; returns the exit status."""
-    return to_exit_status(lambda: run_task(task, *read_line(task, argv)))
+    with stoppable():
+        return to_exit_status(lambda: run_task(task, *read_line(task, argv)))
 
 
 def read_line(task, argv=None):
-    """(options, data, out) of a task's command line, the process's own by default.
+    """(options, data, out, resume) of a task's command line, the process's own by default.
 
     An option that is given beats the recipe's. Ends the program with a message where it is none.
     """
@@ -203,11 +181,19 @@ def read_line(task, argv=None):
     first = next(iter(recipes))
     parser.add_argument("--data", type=Path, help="competition folder; the embedded data otherwise")
     parser.add_argument("--out", type=Path, help="where runs/ and submissions/ are; here otherwise")
-    parser.add_argument("--recipe", choices=recipes, default=first, help=f"whose options ({first})")
+    parser.add_argument("--recipe", choices=recipes, help=f"whose options ({first})")
+    text = "go on with an unfinished run, the newest or the folder RUN"
+    parser.add_argument("--resume", nargs="?", const=NEWEST, metavar="RUN", help=text)
     add_options(parser, type(recipes[first]), recipes)
-    given = vars(parse(parser, argv))
-    data, out, recipe = (given.pop(name) for name in ("data", "out", "recipe"))
-    return task.recipe(recipe, **given), data, out
+    given = {k: v for k, v in vars(parse(parser, argv)).items() if v is not None}
+    out, resume = given.pop("out", None), given.pop("resume", None)
+    if resume is not None:
+        if given:
+            flags = ", ".join(flag(name, value) for name, value in given.items())
+            raise UserError(f"--resume: its options are those of the run; leave out {flags}")
+        return None, None, out, newest_unfinished(_output(out)[0], task.name, resume)
+    data, recipe = given.pop("data", None), given.pop("recipe", None)
+    return task.recipe(recipe, **given), data, out, None
 
 
 def _output(out):
@@ -217,6 +203,34 @@ def _output(out):
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"--out {out}: it is a file; give a folder")
     return Path(out) / "runs", Path(out) / "submissions"
+
+
+def _read_unfinished(task, folder):
+    """(folder, options, data) of an unfinished run of `task`; UserError where it is none."""
+    about = read_run(folder)
+    if about["task"] != task.name:
+        raise UserError(f"--resume {folder}: it is a run of {about['task']}, not of {task.name}")
+    if not is_unfinished(folder):
+        raise UserError(f"--resume {folder}: it has finished")
+    if about["versions"] != versions():
+        print("NOTE: other versions or another machine than at the start: results may differ")
+    paths = {f.name for f in fields(task.recipe()) if "Path" in str(f.type)}
+    values = {k: Path(v) if v and k in paths else v for k, v in about["options"].items()}
+    return Path(folder), type(task.recipe())(**values), about["data"]
+
+
+@contextmanager
+def _said_how_to_go_on(task, folder):
+    """Where the run is stopped from outside, a line says what is kept."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        print(
+            f"\nstopped: what was finished is kept in {short(folder)}; "
+            f'go on with: make {task.name} ARGS="--resume {short(folder)}"',
+            flush=True,
+        )
+        raise
 
 
 def _fewer_folds(task, options, whole):
@@ -231,24 +245,10 @@ def _fewer_folds(task, options, whole):
     return replace(options, folds=folds)
 
 
-def _load(task, competition, whole, clock, o, splitter):
-    """A Learner on loaders whose images are decoded, or taken from the loader `whole`."""
-    with clock("prepare"):
-        dls = task.get_dls(competition, o, splitter)
-        if whole is not None:
-            for dl in dls.loaders:
-                dl.share(whole)
-    learn = task.get_learner(dls, o)
-    with clock("prepare"):
-        for dl in dls.loaders:
-            dl.prepare()
-    return learn
-
-
 def _say_parts(task, dls, clock):
     sizes = "{} training, {} validation, {} test images".format(*(dl.n for dl in dls.loaders))
     print(f"{task.name}: {sizes}, prepared in {clock.seconds['prepare']:.1f} s", flush=True)
-    items = _items(dls)
+    items = items_of(dls)
     if "group" not in items:
         return
     each = items["group"].value_counts()
@@ -284,132 +284,3 @@ def _about(task, o, competition):
         "vocab": competition.vocab,
         "n_train_by_class": competition.train["label"].value_counts().sort_index().to_dict(),
     }
-
-
-def _fit(task, learn, o, log, fold, clock):
-    """Train a learner for `o`, logged to W&B where asked for."""
-    if fold:
-        print(f"fold {fold} of {o.folds}", end="  ", flush=True)
-    cbs = log.start(learn, o)
-    with clock("train"):
-        first = task.phase_one(learn, o, validate=True) if task.phase_one else []
-        epochs = fit(learn, o, o.rates(), cbs=cbs)
-    rows = [[fold, 0, *first]] if first else []
-    rows += [[fold, i, *row] for i, row in enumerate(learn.recorder.values if epochs else [], 1)]
-    return Fitted(learn, pd.DataFrame(rows, columns=["fold", *HISTORY]), epochs, fold)
-
-
-def _refit(task, learn, o, epochs, clock):
-    """`learn`, which has everything for training, fitted for as many epochs without validation."""
-    print(f"{task.name}: once more on all {learn.dls.train.n} labelled images", flush=True)
-    with clock("train"):
-        if task.phase_one:
-            task.phase_one(learn, o, validate=False)
-        fit(learn, replace(o, epochs=epochs), o.rates(), validate=False)
-    return learn
-
-
-def _predict_test(models, competition, o):
-    """Rows of probabilities.csv for the competition's test images: the mean of the models."""
-    dl = models[0].dls.test_dl(competition.test).prepare()
-    mean = sum(predict(learn, dl, o.tta) for learn in models) / len(models)
-    vocab = list(models[0].dls.vocab)
-    return probability_table(competition.test, mean, vocab, "test")
-
-
-def _submit(task, table, competition, folder):
-    """Write the submission from the test images' rows; returns its file."""
-    fill = competition.train["label"].mode()[0]
-    ids, labels = list(table["Id"]), list(table["predicted"])
-    submission = make_submission(competition, ids, labels, fill)
-    file = write_submission(folder / f"{task.name}_submit.csv", submission)
-    if competition.bad_test:
-        print(f"{len(competition.bad_test)} unreadable test images got the label {fill}")
-    print(f"submission: {_short(file)} ({len(submission)} rows)", flush=True)
-    return file
-
-
-def _predict_local(fitted, o):
-    """Rows of probabilities.csv for the local test part of a fit."""
-    dl, vocab = fitted.learn.dls[TEST_PART], list(fitted.learn.dls.vocab)
-    probabilities = predict(fitted.learn, dl, o.tta)
-    return probability_table(dl.items, probabilities, vocab, "local", fitted.fold)
-
-
-def _metrics(fits, table, competition):
-    """What metrics.json holds, but for the seconds; `table` is that of probabilities.csv."""
-    learn, local = fits[0].learn, table[table["part"] == "local"]
-    vocab, items = list(learn.dls.vocab), _items(learn.dls)
-    parts = zip(("n_train", "n_valid", "n_test"), learn.dls.loaders, strict=True)
-    metrics = {name: dl.n for name, dl in parts} | {
-        **scores(local["truth"], local["predicted"], vocab),
-        "n_test": len(local),
-        "epochs": max(one.epochs for one in fits),
-        "device": learn.dls.device.type,
-        "dtype": str(learn.precision.dtype).removeprefix("torch."),
-        "n_parameters": sum(p.numel() for p in learn.model.parameters()),
-    }
-    if "group" in items:
-        metrics["n_groups"] = items["group"].nunique()
-        if not items["group"].is_unique:  # otherwise a near duplicate may be on the other side
-            n_hidden = len(competition.test) + len(competition.bad_test)
-            ends = f1_interval(local["truth"], local["predicted"], local["group"], vocab, n_hidden)
-            metrics |= dict(zip(("f1_macro_low", "f1_macro_high"), ends, strict=True))
-    return metrics
-
-
-def _items(dls):
-    """The data frame of all images of the loaders, each once."""
-    return pd.concat([dl.items for dl in dls.loaders]).drop_duplicates("Id")
-
-
-def _scores_text(m):
-    """Macro-F1, accuracy and F1 of each class, as lines."""
-    interval = ""
-    if "f1_macro_low" in m:
-        interval = (
-            f"\nthe hidden test's should be between {m['f1_macro_low']:.3f} and "
-            f"{m['f1_macro_high']:.3f} (95%, bootstrap over local and hidden groups)"
-        )
-    each = "\n".join(f"  {name:<12}{value:.3f}" for name, value in m["per_class_f1"].items())
-    return (
-        f"local test part, {m['n_test']} images: macro-F1 {m['f1_macro']:.4f}, "
-        f"accuracy {m['accuracy']:.4f}{interval}\n{each}"
-    )
-
-
-def _show(folder, learn, local, table, metrics, competition, log, clock):
-    """Write what people look at, each on its own: a picture that fails costs a line, not the run.
-
-    `learn` is the first model and `local` its rows of `table`, all of probabilities.csv.
-    """
-    vocab = list(learn.dls.vocab)
-    probabilities = local[probability_columns(vocab)].to_numpy()
-    with _guard("examples"):
-        write_examples(folder, learn, learn.dls[TEST_PART], probabilities, vocab)
-    with _guard("pictures"):
-        draw_figures(folder)
-    write_json(folder / "metrics.json", metrics | clock.metrics())
-    with _guard("page"):
-        write_report(folder)
-    with _guard("table of runs"):
-        write_index(folder.parent)
-    with _guard("W&B log"):
-        paths = competition.train.set_index("Id")["path"]
-        log.results(table, paths, metrics)
-        log.finish({k: metrics[k] for k in ("f1_macro", "accuracy", "epochs")})
-
-
-@contextmanager
-def _guard(what):
-    """Say in one line that `what` could not be made, and go on: weights and scores are written."""
-    try:
-        yield
-    except Exception as e:  # whatever a drawing library raises for data nobody thought of
-        print(f"the {what} could not be made: {type(e).__name__}: {e}", flush=True)
-
-
-def _short(path):
-    """`path` relative to the folder one is in, where it lies below it."""
-    path = Path(path).absolute()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

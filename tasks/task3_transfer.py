@@ -109,7 +109,7 @@ class TransferOptions(Options):
 
     def resolved(self):
         """With the network that "auto" stands for here; says so where it is not ResNet-50."""
-        arch, weights, note = choose_arch(self.arch, self.weights, self.recipe == "fast")
+        arch, weights, note = choose_arch(self.arch, self.weights, self.size, self.recipe == "fast")
         if note:
             print(f"NOTE: {note}", flush=True)
         return replace(self, arch=arch, weights=weights)

@@ -41,6 +41,7 @@ FLOORS = [
     {"experiments"},
     {"tasks"},
     {"pokefast.task", "pokefast.predict"},
+    {"pokefast.steps"},
     {"pokefast.prediction"},
     {"pokefast.report", "pokefast.models"},
     {"pokefast.training"},

@@ -11,7 +11,6 @@ from pathlib import Path
 import timm
 import torch
 from fastai.callback.hook import hook_outputs
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import group_parameters
 from torch import nn
@@ -80,11 +79,10 @@ def build_backbone(arch, maps=False):
     known_arch(arch)
     net = _torchvision(arch) if _is_torchvision(arch) else timm.create_model(arch, num_classes=0)
     ends = {info["reduction"]: info["module"] for info in net.feature_info}
-    stages = [ends[reduction] for reduction in REDUCTIONS if reduction in ends] if maps else []
-    if stages and hasattr(net, "prune_intermediate_layers"):  # timm's, of most networks
-        net.prune_intermediate_layers(
-            [i for i, info in enumerate(net.feature_info) if info["module"] in stages]
-        )
+    stages = [ends.get(reduction) for reduction in REDUCTIONS] if maps else []
+    if maps and hasattr(net, "prune_intermediate_layers"):  # timm's, of most networks
+        used = [i for i, info in enumerate(net.feature_info) if info["module"] in stages]
+        net.prune_intermediate_layers(used or 1)
     backbone = Backbone(net, _stage_parts(net, ends) or _equal_parts(net), stages)
     if not all(backbone.groups()):
         raise UserError(f"--arch {arch}: it has no four layers that follow one another")
@@ -113,15 +111,19 @@ def arch_stats(arch):
     return (config.mean, config.std) if config else IMAGENET_STATS
 
 
-def choose_arch(arch, weights, fall_back):
+def choose_arch(arch, weights, size, fall_back):
     """The network to use and where its weights come from: (name, source, note or None).
 
     `arch` "auto" is ResNet-50 and, where its weights can be had neither from the cache nor by
     download and `fall_back` allows it, the offline EfficientNet-Lite 0; the note says so. Raises
-    UserError, before any work, where the weights of what was asked for cannot be had.
+    UserError, before any work, where the weights of what was asked for cannot be had, and for a
+    network that cannot take images of `size` pixels.
     """
     name = DEFAULT if arch == "auto" else arch
     known_arch(name)
+    config = None if _is_torchvision(name) else timm.get_pretrained_cfg(name)
+    if config and config.fixed_input_size and config.input_size[-1] != size:
+        raise UserError(f"--size {size}: {name} takes images of {config.input_size[-1]} pixels")
     if weights not in ("pretrained", "none"):
         if not Path(weights).is_file():
             raise UserError(f"--weights {weights}: there is no such file")
@@ -196,25 +198,24 @@ def _torchvision(arch):
 
 def _stage_parts(net, ends):
     """The part of each parameter where maps come down to a quarter, ...; None where they do not."""
-    count, first, last = 0, {}, {}  # parameters registered before a module, and to its end
+    count, first, last = 0, {}, {}  # parameters before a module, and to the end of a stage
     for name, module in net.named_modules():
         first[name] = count
         count += len(list(module.parameters(recurse=False)))
-        for end in ends.values():
-            if name == end or name.startswith(f"{end}."):
-                last[end] = count
-    if not {4, 8, 16, 32} <= set(ends) or not set(ends.values()) <= set(last):
+        last |= {r: count for r, end in ends.items() if f"{name}.".startswith(f"{end}.")}
+    if not {4, 8, 16, 32} <= set(last):
         return None
-    bounds = [last[ends[2]] if 2 in ends else first[ends[4]], *(last[ends[r]] for r in (4, 8, 16))]
-    if not all(a < b for a, b in zip([0, *bounds], [*bounds, count], strict=True)):
-        return None
-    return [sum(i >= bound for bound in bounds) for i in range(count)]
+    bounds = [last.get(2, first[ends[4]]), last[4], last[8], last[16]]
+    parts = [sum(i >= bound for bound in bounds) for i in range(count)]
+    return parts if set(parts) == set(range(5)) else None
 
 
 def _equal_parts(net):
     """The part of each parameter of a network of one resolution: timm's first group is the stem, a
     quarter of the others each a layer.
     """
+    if not hasattr(net, "group_matcher"):
+        return [0] * len(list(net.parameters()))
     groups = group_parameters(net, net.group_matcher(coarse=True))
     depth = {name: i for i, group in enumerate(sorted(groups)) for name in groups[group]}
     last = max(depth.values())
@@ -223,20 +224,20 @@ def _equal_parts(net):
 
 
 def _map_channels(arch, backbone):
+    """Channels of a backbone's maps; raises UserError where it has none that are used here."""
     try:
+        if None in backbone.stages:
+            raise ValueError("it has other stages")
         with torch.no_grad():
             maps = backbone.eval().maps(torch.zeros(1, 3, 160, 160))
-        square = [x.shape[1] for x in maps if x.shape[2] == x.shape[3]]  # not channels last
-    except (AssertionError, AttributeError, RuntimeError) as e:
+        if any(x.shape[2] != x.shape[3] for x in maps):
+            raise ValueError("channels come last")
+    except (AssertionError, AttributeError, IndexError, RuntimeError, ValueError) as e:
         raise UserError(
-            f"--arch {arch}: its maps cannot be had from images of any size ({e})"
+            f"--arch {arch}: no maps of {REDUCTIONS} times smaller sides from images of any size "
+            f"({e}); take a convolutional network, or a head other than ridge"
         ) from None
-    if len(square) < len(REDUCTIONS):
-        raise UserError(
-            f"--arch {arch}: it has no maps of {REDUCTIONS} times smaller sides: take a "
-            "convolutional network, or a head other than ridge"
-        )
-    return square
+    return [x.shape[1] for x in maps]
 
 
 def _read_state(file):
@@ -245,10 +246,8 @@ def _read_state(file):
         if file.suffix == ".safetensors":
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as e:
-        raise UserError(f"--weights {file}: cannot be read ({e})") from None
-    except Exception as e:  # pickle.UnpicklingError for code in the file, and torch's own
-        raise UserError(f"--weights {file}: not a plain state dict ({e})") from None
+    except Exception as e:  # safetensors', pickle's and torch's own, of damage or of code in it
+        raise UserError(f"--weights {file}: it cannot be read as a state dict ({e})") from None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise UserError(f"--weights {file}: it holds no state dict of tensors")
     return state

@@ -145,17 +145,16 @@ class WandbLog:
 
     def __init__(self, mode, task, folder):
         self.mode, self.task, self.folder = mode, task, Path(folder)
-        self.run, self.fits = None, 0
+        self.run = None
         check_wandb(mode)
 
-    def start(self, learn, o):
+    def start(self, learn, o, fold=""):
         """Begin the run with options `o`, or its next fold; returns the callbacks for this fit."""
         if self.mode == "off":
             return []
         if self.run is None:
             self.run = self._init(learn, o)
-        self.fits += 1
-        prefix = f"fold{self.fits}/" if o.folds else ""
+        prefix = f"fold{fold}/" if o.folds else ""
         for name, best in BEST.items():
             self.run.define_metric(prefix + name, step_metric="epoch", summary=best)
         return [WandbCallback(self.run, prefix)]
@@ -173,6 +172,8 @@ class WandbLog:
             run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT") or PROJECT,
                 name=self.folder.name,
+                id=self.folder.name,  # a run that goes on after a kill goes on there too
+                resume="allow" if self.mode == "online" else None,  # offline there is none
                 group=self.task,
                 tags=[self.task, o.recipe],
                 config=wandb_config(learn, o),

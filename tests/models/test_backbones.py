@@ -121,26 +121,36 @@ def test_vision_learner_makes_the_model_that_is_described(arguments):
 
 def test_the_default_falls_back_where_weights_cannot_be_had(monkeypatch):
     monkeypatch.setattr(backbones, "_reachable", lambda arch: False)
-    name, weights, note = choose_arch("auto", "pretrained", fall_back=True)
+    name, weights, note = choose_arch("auto", "pretrained", 160, fall_back=True)
     assert (name, weights) == (LITE, "pretrained")
     assert "resnet50" in note and LITE in note
 
 
 def test_the_default_is_resnet50_where_they_can(monkeypatch):
     monkeypatch.setattr(backbones, "_reachable", lambda arch: True)
-    assert choose_arch("auto", "pretrained", fall_back=True) == ("resnet50", "pretrained", None)
+    assert choose_arch("auto", "pretrained", 160, fall_back=True) == (
+        "resnet50",
+        "pretrained",
+        None,
+    )
 
 
 @pytest.mark.parametrize("arch, fall_back", [("auto", False), ("resnet50", True), ("vgg16", True)])
 def test_named_networks_and_the_report_recipe_never_fall_back(arch, fall_back, monkeypatch):
     monkeypatch.setattr(backbones, "_reachable", lambda arch: False)
     with pytest.raises(UserError, match="--weights FILE"):
-        choose_arch(arch, "pretrained", fall_back)
+        choose_arch(arch, "pretrained", 224, fall_back)
 
 
 def test_an_unknown_network_is_answered_with_similar_ones():
     with pytest.raises(UserError, match="resnet50"):
-        choose_arch("resnet51", "pretrained", True)
+        choose_arch("resnet51", "pretrained", 224, True)
+
+
+def test_a_network_of_one_size_takes_no_other():
+    assert choose_arch("vit_tiny_patch16_224", "none", 224, True)[0] == "vit_tiny_patch16_224"
+    with pytest.raises(UserError, match="--size 160: vit_tiny_patch16_224 takes images of 224"):
+        choose_arch("vit_tiny_patch16_224", "none", 160, True)
 
 
 def test_a_server_that_never_answers_is_given_up_on(monkeypatch):
@@ -198,4 +208,4 @@ def test_damaged_files_and_code_in_them_are_refused(content, suffix, tmp_path, c
 
 def test_a_missing_file_is_named_before_any_work():
     with pytest.raises(UserError, match="nowhere.pth"):
-        choose_arch("resnet18", "nowhere.pth", True)
+        choose_arch("resnet18", "nowhere.pth", 224, True)

