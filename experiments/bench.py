@@ -75,7 +75,7 @@ def time_bare(task, learn, o):
 
 
 def write_crops(dls, folder):
-    """Save the pictures as the model gets them, without augmentation, for the plain run to read."""
+    """Save the images as the model gets them, without augmentation, for the plain run to read."""
     rows = []
     for part, dl in enumerate(dls.loaders[:2]):
         for i in range(dl.n):
@@ -98,7 +98,7 @@ def time_fastai(folder, rows, learn, o):
         bs=o.bs,
     )
     architecture = learn.model.architecture
-    if architecture["name"] == "cnn":  # fastai opens pictures as RGB: three channels of four
+    if architecture["name"] == "cnn":  # fastai opens images as RGB: three channels of four
         architecture = {**architecture, "arguments": {**architecture["arguments"], "n_in": 3}}
     plain = Learner(dls, build(**architecture), metrics=accuracy)
     start = time.perf_counter()
@@ -135,7 +135,7 @@ def main(
             seconds["plain fastai"].append(time_fastai(Path(temp), rows, learn, o))
     load = os.getloadavg()[0]
     print(
-        f"{task.name}: {o.epochs} epochs of {learn.dls.train.n} pictures, batch {o.bs}, "
+        f"{task.name}: {o.epochs} epochs of {learn.dls.train.n} images, batch {o.bs}, "
         f"{learn.precision.dtype}, {learn.dls.device}, {torch.get_num_threads()} threads, "
         f"{runs} runs each, load {load:.1f}"
     )

@@ -1,4 +1,4 @@
-"""A fastai loader that decodes every picture once; its batches are indices into one array."""
+"""A fastai loader that decodes every image once; its batches are indices into one array."""
 
 import sys
 import tempfile
@@ -13,11 +13,11 @@ from pokefast.errors import UserError
 
 __all__ = ["MemoryDL"]
 
-IN_MEMORY_BYTES = 4 << 30  # larger sets of decoded pictures go to a memory-mapped temporary file
-CHUNK = 32  # pictures that a worker process hands over at once
-MIN_FOR_WORKERS = 500  # pictures: below, starting worker processes takes longer than it saves
+IN_MEMORY_BYTES = 4 << 30  # larger sets of decoded images go to a memory-mapped temporary file
+CHUNK = 32  # images that a worker process hands over at once
+MIN_FOR_WORKERS = 500  # images: below, starting worker processes takes longer than it saves
 MAX_WORKERS = 16
-ON_DEVICE_SHARE = 0.25  # of the accelerator's free memory that decoded pictures may take
+ON_DEVICE_SHARE = 0.25  # of the accelerator's free memory that decoded images may take
 
 
 class MemoryDL(TfmdDL):
@@ -25,7 +25,7 @@ class MemoryDL(TfmdDL):
     random.
 
     Items are read and transformed once, by worker processes, into a uint8 array [n, channels,
-    height, width]; a batch is an index into it (12 against 280 microseconds a 64-pixel picture).
+    height, width]; a batch is an index into it (12 against 280 microseconds a 64-pixel image).
     Training augmentation belongs in `batch_tfms`. `weights`, one for each item, makes a shuffled
     loader draw by them with replacement. Loaders of different parts can `share` one array.
     """
@@ -47,7 +47,7 @@ class MemoryDL(TfmdDL):
         return super().new(dataset, cls, **kwargs)
 
     def share(self, whole):
-        """Take the pictures from the array of `whole`, a loader with the same item transforms,
+        """Take the images from the array of `whole`, a loader with the same item transforms,
         instead of decoding them again.
 
         Items are known by their data frame's index. Raises UserError where `whole` lacks one.
@@ -60,17 +60,17 @@ class MemoryDL(TfmdDL):
         self._rows = rows if whole._rows is None else whole._rows[rows]
 
     def described(self, describe, key):
-        """A loader of the same items with vectors in the pictures' place: `describe` of batches
+        """A loader of the same items with vectors in the images' place: `describe` of batches
         [n, channels, h, w] gives [n, d], float32.
 
-        Each picture is described once for a `key` and all loaders that share the array, as in
+        Each image is described once for a `key` and all loaders that share the array, as in
         validation: without the transforms of training alone.
         """
         tfms = [tfm for tfm in self.after_batch.fs if tfm.split_idx != 0]
         for tfm in tfms:
             if isinstance(tfm, RandTransform):
                 raise UserError(
-                    f"{type(tfm).__name__} is random: its pictures cannot be described once"
+                    f"{type(tfm).__name__} is random: its images cannot be described once"
                 )
         kept = self.prepare()._arrays.setdefault("described", {})
         types, data = self._arrays["types"], self._arrays["data"]
@@ -121,7 +121,7 @@ class MemoryDL(TfmdDL):
         for tfm in self.after_item.fs:
             if isinstance(tfm, RandTransform) and not isinstance(tfm, Resize):
                 raise UserError(
-                    f"MemoryDL decodes each picture once, so {tfm.name} in item_tfms would "
+                    f"MemoryDL decodes each image once, so {tfm.name} in item_tfms would "
                     f"be drawn once for all epochs: put it in batch_tfms"
                 )
             if hasattr(tfm, "prepare"):  # a Crop that is quicker for many images, on the device
@@ -140,7 +140,7 @@ class MemoryDL(TfmdDL):
         for images, *values in self._chunks():
             if images.shape[1:] != shape[1:]:
                 raise UserError(
-                    f"pictures have the shapes {tuple(images.shape[1:])} and {shape[1:]} "
+                    f"images have the shapes {tuple(images.shape[1:])} and {shape[1:]} "
                     "after item_tfms: add a Resize"
                 )
             stop = start + len(images)
@@ -189,7 +189,7 @@ class _Chunks(torch.utils.data.Dataset):
         shapes = {t.shape for t in plain[0]}
         if len(shapes) > 1:
             raise UserError(
-                f"pictures have the shapes {sorted(map(tuple, shapes))} after item_tfms: "
+                f"images have the shapes {sorted(map(tuple, shapes))} after item_tfms: "
                 "add a Resize"
             )
         return [torch.stack(ts) for ts in plain]

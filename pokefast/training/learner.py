@@ -129,7 +129,7 @@ def _describer(model):
 
 
 def predict(learn, dl, flip=False):
-    """Probabilities [n, classes] for the pictures of `dl`, in its order; with `flip`, averaged over
+    """Probabilities [n, classes] for the images of `dl`, in its order; with `flip`, averaged over
     mirror images.
     """
     dl = dl if flip else inputs(learn, dl)
