@@ -1,13 +1,11 @@
 """A saved model predicts what the training process did, and says what is wrong with its input."""
 
 import csv
-import importlib
 import io
 import json
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,19 +17,20 @@ from safetensors.torch import load_file, save_file
 
 from pokefast.errors import UserError
 from pokefast.models.networks import architecture, build, cnn, mlp
-from pokefast.options import run_cli
+from pokefast.options import Options, run_cli
 from pokefast.predict import find_pictures, main
 from pokefast.prediction.model_file import WEIGHTS, describe_model, save_model
 from pokefast.prediction.pipeline import describe_pipeline, make_loader
 from pokefast.prediction.predictor import load_predictor
 from pokefast.training.learner import predict
+from tasks import load_task
 
 CASES = {
-    "mlp": ("task1_mlp", dict(crop="outline")),
-    "mlp-grey": ("task1_mlp", dict(crop="threshold", grey=True, layer1_size=32)),
-    "cnn": ("task2_cnn", dict()),
-    "cnn-report": ("task2_cnn", dict(head="dense", stages=3, crop="outline")),
-    "cnn-fp32": ("task2_cnn", dict(precision="fp32")),
+    "mlp": ("task1", dict(crop="outline")),
+    "mlp-grey": ("task1", dict(crop="threshold", grey=True, layer1_size=32)),
+    "cnn": ("task2", dict()),
+    "cnn-report": ("task2", dict(head="dense", stages=3, crop="outline")),
+    "cnn-fp32": ("task2", dict(precision="fp32")),
 }
 
 
@@ -43,14 +42,13 @@ def trained(small, tmp_path_factory):
     def get(case):
         if case not in made:
             name, given = CASES[case]
-            task = importlib.import_module(f"tasks.{name}")
-            dls = task.get_dls(small / "task1", bs=16, **given)
-            learn = task.get_learner(dls, bs=16, **given)
+            task = load_task(name)
+            o = task.recipe(bs=16, **given)
+            learn = task.get_learner(task.get_dls(small / "task1", o), o)
             with learn.no_logging(), learn.no_bar():
                 learn.fit(1)
             folder = tmp_path_factory.mktemp(case)
-            options = SimpleNamespace(precision=given.get("precision", "auto"), tta=True)
-            save_model(folder, learn, options)
+            save_model(folder, learn, o)
             files = sorted((small / "task1" / "Test").glob("*.png"))
             dl = learn.dls.test_dl(pd.DataFrame({"path": files}))
             made[case] = folder, learn, files, dl
@@ -89,7 +87,7 @@ def test_a_path_a_picture_and_an_array_are_the_same(trained):
 
 def test_without_flips_where_training_had_none(trained, tmp_path):
     folder, learn, files, dl = trained("cnn-fp32")
-    save_model(tmp_path, learn, SimpleNamespace(precision="fp32", tta=False))
+    save_model(tmp_path, learn, Options(precision="fp32", tta=False))
     found = load_predictor(tmp_path).probabilities(files)
     assert torch.equal(found, predict(learn, dl, False))
     assert not torch.equal(found, load_predictor(folder).probabilities(files))
@@ -110,8 +108,8 @@ def test_folds_are_averaged(trained, tmp_path):
 
 
 def test_augmentation_is_no_part_of_the_description(small):
-    task = importlib.import_module("tasks.task2_cnn")
-    dls = task.get_dls(small / "task1", bs=16)
+    task = load_task("task2")
+    dls = task.get_dls(small / "task1", task.recipe(bs=16))
     from_train, from_valid = describe_pipeline(dls.train), describe_pipeline(dls.valid)
     assert from_train == from_valid
     names = [t["name"] for t in from_train["item_tfms"] + from_train["batch_tfms"]]
@@ -130,16 +128,14 @@ def test_a_crop_to_the_foreground_takes_files_images_and_arrays(small):
 
 
 def test_what_cannot_be_made_again_is_refused_before_training(small):
-    task = importlib.import_module("tasks.task2_cnn")
-    dls = task.get_dls(small / "task1", bs=16)
-    learn = task.get_learner(dls, bs=16)
-    options = SimpleNamespace(precision="auto", tta=False)
+    task, options = load_task("task2"), load_task("task2").recipe(bs=16)
+    learn = task.get_learner(task.get_dls(small / "task1", options), options)
     del learn.model.architecture
     with pytest.raises(UserError, match="Sequential cannot be saved"):
         describe_model(learn, options)
-    dls.train.after_batch.add([type("Unknown", (Transform,), {})()])
+    learn.dls.train.after_batch.add([type("Unknown", (Transform,), {})()])
     with pytest.raises(UserError, match="transform Unknown cannot be saved"):
-        describe_pipeline(dls.train)
+        describe_pipeline(learn.dls.train)
 
 
 def test_models_are_built_again_from_their_description():

@@ -109,6 +109,7 @@ def logged(tmp_path_factory):
         patch.delenv("WANDB_MODE")
         patch.setenv("HOME", str(out / "home"))
         patch.chdir(out)
+        patch.setattr(wandb_log, "STATS_SECONDS", 0.1)
         learn, log = make_learn(), WandbLog("offline", "task1", folder)
         fit(learn, Options(), cbs=log.start(learn, Options()))
         table = probabilities(learn, list(images))
@@ -119,6 +120,7 @@ def logged(tmp_path_factory):
         write_json(folder / "run.json", {"format": 2})
         write_json(folder / "metrics.json", metrics)
         save_model(learn.model, folder / "model.safetensors")
+        time.sleep(1)  # for W&B to look at the machine
         log.finish({"f1_macro": metrics["f1_macro"], "epochs": 2})
         patch.undo()
     assert wandb_variables() == before
