@@ -268,6 +268,7 @@ def test_found_groups_are_kept_for_the_next_run(data, tmp_path, monkeypatch):
     assert len(calls) == 2
 
 
+@pytest.mark.pictures
 def test_the_fast_recipe_solves_its_head_in_folds(run, data, capsys):
     result = run(**SOLVED)
     options = about(result)["options"]
@@ -298,6 +299,7 @@ def solved_run(data, folder, monkeypatch, **given):
     return local, pd.read_csv(result.submission), sum(decoded), result
 
 
+@pytest.mark.pictures
 def test_folds_share_what_is_the_same_in_all_and_change_nothing(data, tmp_path, monkeypatch):
     described, original = [], RidgeBody.describe
     monkeypatch.setattr(

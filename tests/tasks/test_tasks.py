@@ -58,6 +58,7 @@ def about(result):
     return json.loads((result.folder / "run.json").read_text())
 
 
+@pytest.mark.pictures
 def test_a_run_leaves_everything_behind(task, run, alone, capsys):
     result = run(**QUICK)
     folder = result.folder
@@ -217,12 +218,13 @@ def test_the_old_submission_survives_a_run_that_fails(task, run, tmp_path):
     assert file.read_text() == "old"
 
 
+@pytest.mark.pictures
 def test_a_picture_that_fails_costs_a_line_and_not_the_run(run, monkeypatch, capsys):
     def fails(*_):
         raise ValueError("no picture of this")
 
-    monkeypatch.setattr("pokefast.task.draw_figures", fails)
-    monkeypatch.setattr("pokefast.task.write_examples", fails)
+    monkeypatch.setattr("pokefast.steps.draw_figures", fails)
+    monkeypatch.setattr("pokefast.steps.write_examples", fails)
     result = run(epochs=1, bs=16)
     assert result.submission.exists() and (result.folder / "report.html").exists()
     out = capsys.readouterr().out
@@ -233,7 +235,7 @@ def test_weights_and_submission_come_before_everything_else(run, monkeypatch, tm
     def fails(*_):
         raise RuntimeError("the power goes")
 
-    monkeypatch.setattr("pokefast.task._predict_local", fails)
+    monkeypatch.setattr("pokefast.task.predict_local", fails)
     with pytest.raises(RuntimeError):
         run(epochs=1, bs=16)
     (folder,) = (tmp_path / "out" / "runs").iterdir()
