@@ -8,7 +8,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 score bench ablations lr-find report options-page pictures test lint lock clean
+.PHONY: help env data real-data task1 task2 task3 score bench ablations lr-find report options-page pictures test test-chaos lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ pictures: $(ENV_STAMP)  ## docs/pictures/ for the README, from runs on the embed
 
 test: $(ENV_STAMP) lint  ## lint and all tests
 	$(PY) -m pytest $(ARGS)
+
+test-chaos: $(ENV_STAMP)  ## kill twenty real runs and compare what they end with [ARGS="--kills 5"]
+	$(RUN) experiments.chaos $(ARGS)
 
 lint: $(ENV_STAMP)  ## ruff: check and format
 	$(PY) -m ruff check .

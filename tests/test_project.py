@@ -106,6 +106,22 @@ def test_no_circle_within_a_room():
     TopologicalSorter(arrows).prepare()  # raises CycleError
 
 
+def test_a_wheel_holds_every_package_under_one_name():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {file.parent for file in (ROOT / "pokefast").rglob("__init__.py")}
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(project["packages"]) == found | {"pokefast.tasks"}
+    data = {f for name in project["package-data"] for f in files_of(project, name)}
+    other = {f for f in (ROOT / "pokefast").rglob("*") if f.is_file() and f.suffix != ".py"}
+    assert {f for f in other if "__pycache__" not in f.parts} == data
+
+
+def files_of(project, package):
+    """The files that `package-data` names for a package."""
+    folder = ROOT.joinpath(*package.split("."))
+    return {f for glob in project["package-data"][package] for f in folder.glob(glob)}
+
+
 def test_every_room_says_what_lives_there():
     for folder in [ROOT / "tasks", *(ROOT / "pokefast").iterdir()]:
         if (folder / "__init__.py").exists():
