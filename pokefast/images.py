@@ -1,62 +1,232 @@
 """Images as fastai opens them: three or four channels of 8 bits, whatever the file holds."""
 
+import ctypes
+import io
+import logging
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from fastai.vision.core import PILBase, PILImage, PILImageBW
+from fastcore.basics import defaults
 from fasttransform import Transform
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from pokefast.errors import UserError
 
 __all__ = [
+    "FORMATS",
     "IMAGE_SUFFIXES",
     "MATTE",
+    "MAX_PIXELS",
     "PILImageRGB",
     "PILImageRGBA",
     "ToGrey",
-    "UNREADABLE",
     "image_error",
+    "image_errors",
     "open_image",
 ]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+# by content, whatever the suffix; no other decoder of Pillow sees a file: EPS starts a program
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
+MAX_PIXELS = 1 << 25  # 9 bytes a pixel at most while one is read; Pillow alone takes 179 million
 MATTE = (128, 128, 128)  # shows through transparent pixels: mid grey is 0 after mean-0.5 scaling
-# what Pillow raises for damaged files, SyntaxError for broken PNG chunks among them
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+SILENT = logging.NullHandler()  # instead of the terminal; handlers that somebody set up stay
+TURNS = {  # what undoes each orientation of EXIF
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# PNG's values of few bits, which Pillow scales to 8 without their transparent one: bits, factor
+FEW_BITS = {"1": (1, 255), "L;2": (2, 85), "L;4": (4, 17), "L": (8, 1)}
 
 
 def open_image(file, mode="RGB"):
-    """Read an image as `mode` "RGB" or "RGBA", 8 bits a channel.
+    """Read an image, a path or a PIL image, as `mode` "RGB" or "RGBA", 8 bits a channel.
 
-    16-bit grey is scaled (Pillow's own convert clips it at 255), palettes and grey with
-    transparency keep it, alpha is composited on `MATTE` for "RGB" (Pillow's convert drops it), a
-    JPEG's orientation is applied. Raises one of `UNREADABLE` for what cannot be read.
+    16-bit grey is scaled (Pillow's own convert clips it at 255), a transparent colour or palette
+    entry is kept, alpha is composited on `MATTE` for "RGB" (Pillow's convert drops it), a camera's
+    orientation is applied; other metadata is ignored, broken or not. Raises UserError that names
+    the file for what is none of `FORMATS`, damaged or larger than `MAX_PIXELS`.
     """
-    image = file if isinstance(file, Image.Image) else Image.open(file)
-    image.load()
-    if image.format == "JPEG":
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        # modes I;16, I;16B and, for older Pillow's 16-bit PNGs, I: 0..65535
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
-    if image.mode in ("LA", "La", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    if mode == "RGB" and image.mode in ("RGBA", "RGBa"):
-        rgba = image.convert("RGBA")
-        image = Image.new("RGBA", rgba.size, (*MATTE, 255))
-        image.alpha_composite(rgba)
-    return image.convert(mode)
+    try:
+        return _read(file, mode)
+    except Exception as e:  # Pillow's decoders raise whatever damaged bytes lead them to
+        name = file if isinstance(file, (str, Path)) else getattr(file, "filename", "") or "picture"
+        raise UserError(f"{name}: {_reason(e, file)}") from e
 
 
 def image_error(file):
-    """Why `file` cannot be read to its last pixel, or None where it can."""
+    """Why `open_image` refuses `file`, in a few words, or None where it does not."""
     try:
-        open_image(file, "RGBA")
-    except UnidentifiedImageError:
-        return "not a picture"
-    except UNREADABLE as e:
-        return str(e) or type(e).__name__
+        _read(file, "RGBA")
+    except Exception as e:  # as above
+        return _reason(e, file)
     return None
+
+
+def image_errors(files):
+    """A dict of those of `files` that cannot be read, with the reasons; threads read them."""
+    files = list(files)
+    with ThreadPoolExecutor(defaults.cpus) as pool:  # Pillow decodes outside the interpreter's lock
+        return {f: e for f, e in zip(files, pool.map(image_error, files), strict=True) if e}
+
+
+def _read(file, mode):
+    # what Pillow says of a file is an error here or of no account; a second call adds nothing
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(SILENT)
+    if isinstance(file, Image.Image):
+        return _convert(file, mode)
+    with open(file, "rb") as stream:
+        try:
+            return _convert(Image.open(stream, formats=FORMATS), mode)
+        except Image.DecompressionBombError:
+            raise
+        except Exception:  # perhaps of broken metadata, which no viewer minds
+            stream.seek(0)
+            bare = _without_metadata(stream)
+            if bare is None:
+                raise
+    return _convert(Image.open(io.BytesIO(bare), formats=FORMATS), mode)
+
+
+def _without_metadata(stream):
+    """The bytes of a PNG or JPEG file without what says nothing of its pixels; None for others."""
+    start = stream.read(8)
+    if start == b"\x89PNG\r\n\x1a\n":
+        return start + b"".join(_png_chunks(stream.read()))
+    if start.startswith(b"\xff\xd8\xff"):
+        return start[:2] + b"".join(_jpeg_segments(start[2:] + stream.read()))
+    return None
+
+
+def _png_chunks(data):
+    """The chunks that a PNG cannot do without, and whole ones of transparency and EXIF."""
+    at, fitting = 0, ()  # lengths that tRNS may have
+    while at < len(data):
+        size, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        chunk = data[at : at + 12 + size]
+        whole = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+        if kind == b"IHDR":
+            fitting = {0: (2,), 2: (6,)}.get(chunk[17], ())
+        elif kind == b"PLTE" and not fitting:
+            fitting = range(size // 3 + 1)
+        fits = (kind == b"tRNS" and size in fitting) or (kind == b"eXIf" and size)
+        if kind[:1].isupper() or (whole and fits):
+            yield chunk
+        at += 12 + size
+
+
+def _jpeg_segments(data):
+    """The segments of a JPEG but comments and those of applications; EXIF, JFIF and Adobe's are
+    kept where they are whole.
+    """
+    at, kept = 0, {b"\xff\xe0JFIF": 16, b"\xff\xe1Exif": 16, b"\xff\xeeAdob": 14}
+    while (marker := data[at : at + 2])[:1] == b"\xff" and marker != b"\xff\xda":  # pixels
+        size = int.from_bytes(data[at + 2 : at + 4])
+        segment = data[at : at + 2 + size]
+        metadata = b"\xff\xe0" <= marker <= b"\xff\xef" or marker == b"\xff\xfe"
+        if not metadata or size >= kept.get(marker + segment[4:8], size + 1):
+            yield segment
+        at += 2 + size
+    yield data[at:]
+
+
+def _convert(image, mode):
+    """`image`, which may not have been decoded yet, in `mode`; see `open_image`."""
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    raw = image.tile[0].args if image.format == "PNG" and image.tile else None
+    if image.format == "TIFF":
+        _silence_libtiff()
+    image.load()
+    if image.format not in (None, "TIFF"):  # Pillow has turned a TIFF
+        image = _turned(image)
+    if "transparency" in image.info:
+        image = _with_alpha(image, raw)
+    elif image.has_transparency_data:  # some of these modes can only be made RGBA by way of LA
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    if image.mode.startswith("I"):
+        # modes I;16, I;16B and, for TIFF and PPM, I: 0..65535
+        image = Image.fromarray(_high_byte(np.asarray(image)))
+    elif image.mode == "F":  # by convention 0..1, or what 8 bits hold
+        values = np.nan_to_num(np.asarray(image))
+        scale = 255 if values.max() <= 1 else 1
+        image = Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+    if mode == "RGB" and image.mode in ("RGBA", "LA"):
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        image = Image.new("RGB", rgba.size, MATTE)
+        image.paste(rgba, mask=rgba.getchannel("A"))  # takes less memory than alpha_composite
+        return image
+    return image.convert(mode)
+
+
+@cache
+def _silence_libtiff():
+    """libtiff writes to the terminal what it then returns as an error, which Pillow raises."""
+    set_handler = getattr(ctypes.CDLL(Image.core.__file__), "TIFFSetErrorHandler", None)
+    if set_handler is not None:  # a Pillow that was built with libtiff
+        set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        set_handler(None)
+
+
+def _turned(image):
+    """`image` as its camera was held.
+
+    Pillow's `exif_transpose` does the same but writes the EXIF block anew, which a broken tag of
+    any other meaning makes impossible.
+    """
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # an EXIF block that cannot be parsed says nothing, as in every viewer
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _with_alpha(image, raw):
+    """`image`, which has a transparent colour, as RGBA or LA; `raw` is how a PNG keeps its pixels.
+
+    PNG gives the transparent colour in the file's own bits, with which Pillow compares 8-bit ones.
+    """
+    colour = image.info["transparency"]
+    if image.mode == "I;16" and isinstance(colour, int):
+        values = np.asarray(image)
+        alpha = np.where(values == colour, 0, 255).astype(np.uint8)
+        return Image.merge("LA", [Image.fromarray(v) for v in (_high_byte(values), alpha)])
+    image = image.convert("L") if image.mode == "1" else image.copy()
+    if raw in FEW_BITS and isinstance(colour, int):
+        bits, factor = FEW_BITS[raw]
+        image.info["transparency"] = colour % (1 << bits) * factor
+    elif raw == "RGB;16B":
+        image.info["transparency"] = tuple(v >> 8 for v in colour)
+    elif image.mode == "RGB" and isinstance(colour, tuple):
+        image.info["transparency"] = tuple(v % 256 for v in colour)
+    return image.convert("RGBA")
+
+
+def _high_byte(values):
+    return (values.astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+
+
+def _reason(e, file):
+    """A few words on one line for an exception of `_read`."""
+    if isinstance(e, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels: make it smaller"
+    if isinstance(e, UnidentifiedImageError):
+        if Path(file).stat().st_size == 0:
+            return "an empty file"
+        return "not a picture, damaged at its start or of another format: save it as PNG"
+    words = " ".join(str(getattr(e, "strerror", None) or e).split())
+    return words[:200] or type(e).__name__
 
 
 class PILImageRGB(PILImage):

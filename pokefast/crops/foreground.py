@@ -23,7 +23,7 @@ from scipy import ndimage
 from torch import nn
 
 from pokefast.errors import UserError
-from pokefast.images import UNREADABLE, open_image
+from pokefast.images import open_image
 
 __all__ = ["ForegroundNet", "foreground_batches", "foreground_mask", "main_part", "opacity"]
 
@@ -113,10 +113,7 @@ def _squeezed(image):
 
     Raises UserError for a file that cannot be read.
     """
-    try:
-        rgb = open_image(image, "RGB")
-    except UNREADABLE as e:
-        raise UserError(f"{image}: cannot be read as an image ({e})") from e
+    rgb = open_image(image, "RGB")
     return np.asarray(rgb.resize((INPUT, INPUT), Image.Resampling.BOX))
 
 

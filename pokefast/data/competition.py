@@ -1,15 +1,13 @@
 """A folder in Kaggle's layout, read and checked as a whole before any work is done on it."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from fastcore.basics import defaults
 
 from pokefast.errors import UserError
 from pokefast.files import read_csv
-from pokefast.images import IMAGE_SUFFIXES, image_error
+from pokefast.images import IMAGE_SUFFIXES, image_errors
 
 __all__ = ["Competition", "read_competition"]
 
@@ -78,7 +76,7 @@ def read_competition(root, skip_bad=False, check_images=True):
     test = pd.DataFrame({"Id": list(test_files), "path": list(test_files.values())})
     bad_test = []
     if check_images:
-        train_errors, test_errors = _broken(train["path"]), _broken(test["path"])
+        train_errors, test_errors = image_errors(train["path"]), image_errors(test["path"])
         problems["training images that cannot be read"] = _named(train, train_errors)
         problems["test images that cannot be read"] = _named(test, test_errors)
         bad_test = list(test["Id"][test["path"].isin(test_errors)])
@@ -121,12 +119,6 @@ def _images(folder):
                 twins.add(p.stem)
             files[p.stem] = p
     return files, sorted(twins)
-
-
-def _broken(paths):
-    """Which of `paths` cannot be read, with the reason."""
-    with ThreadPoolExecutor(defaults.cpus) as pool:  # Pillow decodes outside the interpreter's lock
-        return {p: e for p, e in zip(paths, pool.map(image_error, paths), strict=True) if e}
 
 
 def _named(df, errors):

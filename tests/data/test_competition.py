@@ -99,7 +99,7 @@ def spoil_no_test(root):
         (spoil_duplicate, "1 ids that stand more than once"),
         (spoil_empty_label, "1 ids with an empty label"),
         (spoil_truncated, "1 training images that cannot be read"),
-        (spoil_no_image, "not-a-picture (not a picture)"),
+        (spoil_no_image, "not-a-picture (not a picture"),
         (spoil_path, "have a path in them: ../Test/"),
         (spoil_twins, "1 training images of the same id"),
         (spoil_ragged, "cannot be read as CSV"),
