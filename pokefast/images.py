@@ -30,7 +30,7 @@ __all__ = [
     "open_image",
 ]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 # by content, whatever the suffix; no other decoder of Pillow sees a file: EPS starts a program
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 MAX_PIXELS = 1 << 25  # 9 bytes a pixel at most while one is read; Pillow alone takes 179 million

@@ -49,7 +49,7 @@ FLOORS = [
     {"pokefast.crops"},
     {"pokefast.scoring"},
     {"pokefast.datasets"},
-    {"pokefast.runs"},
+    {"pokefast.runs", "pokefast.names"},
     {"pokefast.images", "pokefast.options"},
     {"pokefast.files"},
     {"pokefast.errors"},

@@ -2,6 +2,8 @@
 number.
 """
 
+import os
+
 import pandas as pd
 import pytest
 from PIL import Image
@@ -146,3 +148,133 @@ def test_a_bad_test_image_that_is_skipped_is_remembered(task1):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere"):
         read_competition(tmp_path / "nowhere")
+
+
+COMPOSED, DECOMPOSED = "Psych\u00e9", "Psyche\u0301"
+
+
+def rename(root, folder, old, new):
+    (root / folder / f"{old}.png").rename(root / folder / f"{new}.png")
+
+
+def test_labels_that_look_the_same_are_one_class_as_most_write_it(task1, capsys):
+    def change(df):
+        spelling = [DECOMPOSED, DECOMPOSED, DECOMPOSED + "\u200b", COMPOSED, "\u00a0" + COMPOSED]
+        return df.assign(label=[*spelling, *df["label"][5:]])
+
+    before = read_competition(task1).vocab
+    edit(task1, change)
+    competition = read_competition(task1)
+    assert competition.vocab == sorted([*before, DECOMPOSED])
+    assert (competition.train["label"] == DECOMPOSED).sum() == 5
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 and "train_labels.csv: labels that look the same" in said[0]
+    assert ascii(COMPOSED) in said[0] and "\\u200b" in said[0]
+
+
+def test_labels_of_other_case_are_other_classes_and_that_is_said(task1, capsys):
+    label = read_competition(task1).vocab[0]
+    edit(task1, lambda df: df.assign(label=[label, label.upper(), *df["label"][2:]]))
+    assert label.upper() in read_competition(task1).vocab
+    assert f"{label.upper()!r} and {label!r}" in capsys.readouterr().out
+
+
+def test_a_label_that_cannot_be_seen_is_empty(task1):
+    edit(task1, lambda df: df.assign(label=["\u200b", *df["label"][1:]]))
+    with pytest.raises(UserError, match="1 ids with an empty label"):
+        read_competition(task1)
+
+
+@pytest.mark.parametrize(
+    "id, file, says",
+    [
+        (COMPOSED, DECOMPOSED, "code points"),
+        (DECOMPOSED, COMPOSED, "code points"),
+        ("7\u200b", "7", "invisible"),
+        ("7 ", "7", "invisible"),
+        ("7", "\u00a07", "invisible"),
+        ("7.png", "7", "suffix of an image"),
+        ("AB", "ab", "upper and lower case"),
+    ],
+)
+def test_ids_are_compared_with_file_names_as_people_do(task1, capsys, id, file, says):
+    """They are kept as the table has them, those of the test as the sample has them."""
+    test = read_competition(task1).test["Id"]
+    rename(task1, "Train", ids(task1)[0], file)
+    edit(task1, lambda df: df.assign(Id=[id, *df["Id"][1:]]))
+    rename(task1, "Test", test[0], file)
+    sample = pd.DataFrame({"Id": [id, *test[1:]], "Category": ""})
+    sample.to_csv(task1 / "sample_submission.csv", index=False)
+    competition = read_competition(task1)
+    paths = competition.train.set_index("Id")["path"]
+    assert paths[id].stem == file
+    assert set(competition.test["Id"]) == set(sample["Id"])
+    table, samples = capsys.readouterr().out.splitlines()
+    assert "train_labels.csv" in table and "sample_submission.csv" in samples
+    assert all(says in line and ascii(id) in line for line in (table, samples))
+
+
+def test_ids_with_suffixes_all_are_understood(task1, capsys):
+    edit(task1, lambda df: df.assign(Id=df["Id"] + ".png"))
+    competition = read_competition(task1)
+    assert len(competition.train) == len(ids(task1))
+    assert f"{len(ids(task1))} differ by the suffix of an image" in capsys.readouterr().out
+
+
+def test_ids_that_look_alike_are_named(task1, capsys):
+    first, second = ids(task1)[:2]
+    rename(task1, "Train", second, first + "\u200b")
+    edit(task1, lambda df: df.assign(Id=[first, first + "\u200b", *df["Id"][2:]]))
+    read_competition(task1)
+    out = capsys.readouterr().out
+    assert "NOTE" in out and ascii(first + "\u200b") in out
+
+
+@pytest.mark.parametrize("folder, part", [("Train", "training"), ("Test", "test")])
+def test_files_whose_names_are_the_same_by_nfc_are_twins(task1, folder, part):
+    for name in (COMPOSED, DECOMPOSED):
+        Image.new("RGB", (8, 8)).save(task1 / folder / f"{name}.png")
+    with pytest.raises(UserError) as error:
+        read_competition(task1)
+    twins = f"{ascii(DECOMPOSED + '.png')} and {ascii(COMPOSED + '.png')}"
+    assert f"1 {part} images of the same id: {twins}" in str(error.value)
+
+
+@pytest.mark.parametrize("folder", ["Train", "Test"])
+def test_a_file_name_that_is_no_text_is_named(task1, folder):
+    Image.new("RGB", (8, 8)).save(task1 / folder / "x.png")
+    os.rename(task1 / folder / "x.png", os.fsencode(task1 / folder) + b"/\xff.png")
+    with pytest.raises(
+        UserError, match=r"1 \w+ images whose file names are no UTF-8: '.udcff.png'"
+    ):
+        read_competition(task1)
+    assert len(read_competition(task1, skip_bad=True).train) == len(ids(task1))
+
+
+def test_skip_bad_is_advised_only_where_something_is_left(task1):
+    edit(task1, lambda df: df.assign(Id=[f"other{i}" for i in range(len(df))]))
+    for skip_bad in (False, True):
+        with pytest.raises(UserError) as error:
+            read_competition(task1, skip_bad)
+        text = str(error.value)
+        assert "pass --skip-bad" not in text and "too little left" in text
+        assert "where they are called " in text and ".png" in text
+
+
+def test_a_folder_of_other_files_says_which(task1):
+    for file in (task1 / "Test").iterdir():
+        file.rename(file.with_suffix(".heic"))
+    with pytest.raises(UserError, match=r"no .png/.*/.tiff images in it, but .heic"):
+        read_competition(task1)
+
+
+def test_what_is_no_file_is_no_image(task1):
+    (task1 / "Train" / "folder.png").mkdir()
+    os.mkfifo(task1 / "Train" / "pipe.png")  # opening it would wait for ever
+    assert len(read_competition(task1).train) == len(ids(task1))
+
+
+def test_a_message_of_names_with_line_breaks_is_one_line_each(task1):
+    edit(task1, lambda df: df.assign(Id=["a\nb", *df["Id"][1:]]))
+    with pytest.raises(UserError, match=r"1 ids without an image .*: 'a.nb'"):
+        read_competition(task1)
