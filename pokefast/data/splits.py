@@ -1,10 +1,9 @@
 """Splitters: from a data frame to lists of row numbers for training, validation and test.
 
 A frame has the column label, the class of each image, and for splits that keep near-duplicates
-together the column group.
+together the column group. Every part gets every class: where proportions would leave one out,
+images of it are dealt out all the same, and that is said.
 """
-
-from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -12,12 +11,12 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from pokefast.errors import UserError
 
-__all__ = ["StratifiedSplitter", "GroupSplitter", "FoldSplitter", "AllSplitter"]
+__all__ = ["AllSplitter", "FoldSplitter", "GroupSplitter", "StratifiedSplitter", "most_folds"]
 
 
 def StratifiedSplitter(valid=0.15, test=0.15, seed=0):
     """Fractions `valid` and `test` of the rows, each class in proportion (scikit-learn's stratified
-    split).
+    split) and at least once.
 
     fastai's `TrainTestSplitter` is the same for two parts. The split depends on the seed and the
     rows' order alone. Raises UserError where a class is too small to be in every part.
@@ -25,17 +24,13 @@ def StratifiedSplitter(valid=0.15, test=0.15, seed=0):
     _check_fractions(valid, test)
 
     def _inner(items):
-        labels = np.asarray(items["label"])
-        rows = np.arange(len(labels))
-        _check_sizes(labels, valid, test)
-        n_valid, n_test = round(valid * len(rows)), round(test * len(rows))
-        rest, test_rows = train_test_split(
-            rows, test_size=n_test, stratify=labels, random_state=seed
-        )
-        train_rows, valid_rows = train_test_split(
-            rest, test_size=n_valid, stratify=labels[rest], random_state=seed
-        )
-        return tuple(np.sort(part).tolist() for part in (train_rows, valid_rows, test_rows))
+        rows = np.arange(len(items))
+        _check_units(items["label"], rows, 3)
+        parts = None
+        if _in_proportion(items["label"], rows, valid, test):
+            rest, test_rows = _stratified(items, rows, round(test * len(rows)), seed)
+            parts = (*_stratified(items, rest, round(valid * len(rows)), seed), test_rows)
+        return _complete(parts, items["label"], rows, valid, test, seed)
 
     return _inner
 
@@ -49,10 +44,12 @@ def GroupSplitter(valid=0.1, test=0.1, seed=0):
     _check_fractions(valid, test)
 
     def _inner(items):
-        _check_groups(items["label"], items["group"], 3)
-        rest, test_rows = _first_fold(items, np.arange(len(items)), test, seed)
-        train_rows, valid_rows = _first_fold(items, rest, valid / (1 - test), seed)
-        return tuple(np.sort(part).tolist() for part in (train_rows, valid_rows, test_rows))
+        _check_units(items["label"], items["group"], 3)
+        parts = None
+        if _in_proportion(items["label"], items["group"], valid, test):
+            rest, test_rows = _first_fold(items, np.arange(len(items)), test, seed)
+            parts = (*_first_fold(items, rest, valid / (1 - test), seed), test_rows)
+        return _complete(parts, items["label"], items["group"], valid, test, seed)
 
     return _inner
 
@@ -66,15 +63,27 @@ def FoldSplitter(fold, folds=5, seed=0):
     """
 
     def _inner(items):
-        groups = items.get("group")
-        _check_groups(items["label"], np.arange(len(items)) if groups is None else groups, folds)
-        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+        labels, groups = items["label"], _groups(items)
+        _check_units(labels, groups, folds, folds=True)
+        kind = StratifiedGroupKFold if "group" in items else StratifiedKFold
         split = kind(folds, shuffle=True, random_state=seed)
-        parts = split.split(np.zeros(len(items)), items["label"], groups)
-        train_rows, test_rows = next(islice(parts, fold, None))
-        return train_rows.tolist(), test_rows.tolist(), test_rows.tolist()
+        parts = [test for _, test in split.split(np.zeros(len(items)), labels, items.get("group"))]
+        if _lacking(parts, labels):
+            parts = _dealt(labels, groups, [1 / folds] * folds, seed)
+            _check_complete(parts, labels)
+        rest = np.sort(np.concatenate([part for i, part in enumerate(parts) if i != fold]))
+        test = np.sort(parts[fold]).tolist()
+        return rest.tolist(), test, test
 
     return _inner
+
+
+def most_folds(items):
+    """(n, class): the number of folds above which `FoldSplitter` refuses the data frame `items`,
+    and the class that sets it, whose near-duplicate groups, or images, are n.
+    """
+    counts = _unit_counts(items["label"], _groups(items))
+    return int(counts.min()), counts.idxmin()
 
 
 def AllSplitter():
@@ -88,6 +97,11 @@ def AllSplitter():
     return _inner
 
 
+def _groups(items):
+    """The column group; without it every row is its own."""
+    return items["group"] if "group" in items else np.arange(len(items))
+
+
 def _check_fractions(valid, test):
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise UserError(
@@ -95,20 +109,91 @@ def _check_fractions(valid, test):
         )
 
 
-def _check_sizes(labels, valid, test):
-    classes, counts = np.unique(labels, return_counts=True)
-    small = [f"{n} ({c})" for n, c in zip(classes, counts, strict=True) if c < 3]
-    if small:
-        raise UserError(
-            f"train_labels.csv: {len(small)} classes have fewer than 3 images, too few for "
-            f"training, validation and test: {', '.join(small[:5])}. "
-            "Add images or remove these classes."
+def _unit_counts(labels, units):
+    """How many different `units` (groups, or rows) there are of each class."""
+    pairs = pd.DataFrame({"label": np.asarray(labels), "unit": np.asarray(units)})
+    return pairs.drop_duplicates()["label"].value_counts().sort_index()
+
+
+def _check_units(labels, units, parts, folds=False):
+    """Raise UserError where a class has fewer units than there are parts."""
+    counts = _unit_counts(labels, units)
+    small = [f"{name} ({n})" for name, n in counts.items() if n < parts]
+    if not small:
+        return
+    alone = pd.Series(np.asarray(units)).is_unique
+    remedies = ["Add images", "remove these classes"]
+    if folds and counts.min() > 1:
+        remedies.append(f"take --folds {counts.min()}")
+    if not alone:
+        remedies.append("take --split image, which flatters the score")
+    raise UserError(
+        f"train_labels.csv: {len(small)} classes have fewer than {parts} "
+        f"{'images' if alone else 'near-duplicate groups'}, too few for "
+        f"{f'--folds {parts}' if folds else 'training, validation and test'}: "
+        f"{', '.join(small[:5])}. {', '.join(remedies[:-1])} or {remedies[-1]}."
+    )
+
+
+def _complete(parts, labels, units, valid, test, seed):
+    """Sorted rows of the three `parts`; dealt out anew where they are None or one lacks a class."""
+    if parts is None or _lacking(parts, labels):
+        counts = _unit_counts(labels, units)
+        what = "images" if len(units) == counts.sum() else "groups"
+        print(
+            f"NOTE: --valid {valid} --test {test}: dealt out by class, one of each in every part, "
+            f"as {counts.idxmin()} has only {counts.min()} {what}",
+            flush=True,
         )
-    if min(valid, test) * len(labels) < len(classes):
+        parts = _dealt(labels, units, (1 - valid - test, valid, test), seed)
+        _check_complete(parts, labels)
+    return tuple(np.sort(part).tolist() for part in parts)
+
+
+def _dealt(labels, units, shares, seed):
+    """Rows of as many parts as there are `shares`, which sum to 1: each class's units, the rarest
+    class's first, go where most are lacking, and first of all where there is none.
+    """
+    rng, shares, part_of = np.random.default_rng(seed), np.asarray(shares), {}
+    frame = pd.DataFrame({"label": np.asarray(labels), "unit": np.asarray(units)})
+    for label in _unit_counts(labels, units).sort_values(kind="stable").index:
+        mine = np.asarray(frame["unit"][frame["label"] == label].unique())
+        given = [part_of[unit] for unit in mine if unit in part_of]  # a group of several classes
+        counts = np.bincount(given, minlength=len(shares))
+        for unit in rng.permutation(mine):
+            if unit not in part_of:
+                lacking = shares * len(mine) - counts + len(mine) * (counts == 0)
+                part_of[unit] = int(lacking.argmax())
+                counts[part_of[unit]] += 1
+    parts = frame["unit"].map(part_of)
+    return [np.flatnonzero(parts == i) for i in range(len(shares))]
+
+
+def _lacking(parts, labels):
+    """The classes that one of `parts`, lists of rows, lacks."""
+    labels = np.asarray(labels)
+    every = set(labels)
+    return sorted(set().union(*(every - set(labels[part]) for part in parts)))
+
+
+def _check_complete(parts, labels):
+    """Raise UserError where a part lacks a class, as may be if groups hold several classes."""
+    if lacking := _lacking(parts, labels):
         raise UserError(
-            f"--valid {valid} --test {test}: a part would have fewer images than classes "
-            f"({len(classes)}, of {len(labels)} images). Take larger fractions or add images."
+            f"train_labels.csv: near-duplicate groups that hold several classes leave a part "
+            f"without {', '.join(lacking[:5])}. Mend the groups or take --split image."
         )
+
+
+def _in_proportion(labels, units, valid, test):
+    """Whether the smallest class's share of each part is one unit or more."""
+    return min(valid, test, 1 - valid - test) * _unit_counts(labels, units).min() >= 1
+
+
+def _stratified(items, rows, n, seed):
+    """`rows` without `n` of them, and those."""
+    labels = items["label"].iloc[rows]
+    return train_test_split(rows, test_size=n, stratify=labels, random_state=seed)
 
 
 def _first_fold(items, rows, fraction, seed):
@@ -117,14 +202,3 @@ def _first_fold(items, rows, fraction, seed):
     split = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=seed)
     kept, taken = next(split.split(np.zeros(len(part)), part["label"], part["group"]))
     return rows[kept], rows[taken]
-
-
-def _check_groups(labels, groups, need):
-    pairs = pd.DataFrame({"label": np.asarray(labels), "group": np.asarray(groups)})
-    counts = pairs.drop_duplicates()["label"].value_counts().sort_index()
-    small = [f"{name} ({n})" for name, n in counts[counts < need].items()]
-    if small:
-        raise UserError(
-            f"train_labels.csv: {len(small)} classes have fewer than {need} near-duplicate groups: "
-            f"{', '.join(small[:5])}. Add images, take fewer --folds, or --split image."
-        )

@@ -3,7 +3,13 @@
 import pandas as pd
 import pytest
 
-from pokefast.data.splits import AllSplitter, FoldSplitter, GroupSplitter, StratifiedSplitter
+from pokefast.data.splits import (
+    AllSplitter,
+    FoldSplitter,
+    GroupSplitter,
+    StratifiedSplitter,
+    most_folds,
+)
 from pokefast.errors import UserError
 
 DF = pd.DataFrame({"label": ["a"] * 60 + ["b"] * 100 + ["c"] * 40})
@@ -29,9 +35,91 @@ def test_a_class_too_small_for_three_parts_is_named():
         StratifiedSplitter()(df)
 
 
-def test_a_part_too_small_for_all_classes_is_named():
-    with pytest.raises(UserError, match="--valid 0.01"):
-        StratifiedSplitter(valid=0.01)(DF)
+def frame(*counts, rows=1):
+    """Classes a, b, ... of so many groups of `rows` images each."""
+    return pd.DataFrame(
+        [(label, f"{label}{i}") for label, n in zip("abcdefghi", counts, strict=False)
+         for i in range(n) for _ in range(rows)],
+        columns=["label", "group"],
+    )  # fmt: skip
+
+
+FEW = [
+    frame(60, 30, 3),
+    frame(9, 9, 9),
+    frame(3, 3, 3),
+    frame(3, 3, 3, rows=3),
+    frame(*[6] * 9),
+    frame(200, 100, 4, 3),
+    frame(60, 30, 3, rows=2),
+    frame(20, 9, 9, rows=3),
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("valid, test", [(0.15, 0.15), (0.1, 0.1), (0.01, 0.3), (0.45, 0.45)])
+@pytest.mark.parametrize("df", FEW, ids=lambda df: f"{len(df)}")
+@pytest.mark.parametrize("splitter", [StratifiedSplitter, GroupSplitter])
+def test_every_part_has_every_class(splitter, df, valid, test, seed, recwarn):
+    parts = splitter(valid, test, seed)(df)
+    assert sorted(i for part in parts for i in part) == list(range(len(df)))
+    for part in parts:
+        assert set(df["label"].iloc[part]) == set(df["label"])
+    assert parts == splitter(valid, test, seed)(df) and not recwarn.list
+    if splitter is GroupSplitter:
+        groups = [set(df["group"].iloc[part]) for part in parts]
+        assert sum(map(len, groups)) == df["group"].nunique()
+
+
+@pytest.mark.parametrize("splitter", [StratifiedSplitter, GroupSplitter])
+def test_parts_that_are_out_of_proportion_are_said(splitter, capsys):
+    parts = splitter(0.15, 0.15)(frame(60, 30, 3))
+    assert [len(part) for part in parts] == [64, 15, 14]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "--valid 0.15 --test 0.15" in line and "c has only 3" in line
+    splitter(0.15, 0.15)(frame(60, 30, 7))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("df", FEW, ids=lambda df: f"{len(df)}")
+@pytest.mark.parametrize("grouped", [True, False])
+def test_every_fold_has_every_class(df, grouped, recwarn):
+    df = df if grouped else df[["label"]]
+    most, label = most_folds(df)
+    assert most >= 3 and (df["label"] == label).sum() == df["label"].value_counts().min()
+    for n in {2, 3, most}:
+        folds = [FoldSplitter(i, n)(df) for i in range(n)]
+        assert sorted(i for _, _, test in folds for i in test) == list(range(len(df)))
+        for train, _, test in folds:
+            assert (
+                set(df["label"].iloc[train])
+                == set(df["label"].iloc[test])
+                == set("abcdefghi"[: df["label"].nunique()])
+            )
+    with pytest.raises(UserError, match=rf"{label} \({most}\).*take --folds {most}"):
+        FoldSplitter(0, most + 1)(df)
+    assert not recwarn.list
+
+
+def test_uneven_groups_leave_no_fold_without_a_class():
+    # a class of one large group and few small ones, beside many of another
+    sizes = [("a", n) for n in (40, 1, 1, 1, 1)] + [("b", n) for n in (9, 8, 7, 30, 2, 2)]
+    df = pd.DataFrame(
+        [(label, g) for g, (label, n) in enumerate(sizes) for _ in range(n)],
+        columns=["label", "group"],
+    )
+    for seed in range(10):
+        for fold in range(5):
+            _, _, test = FoldSplitter(fold, 5, seed)(df)
+            assert set(df["label"].iloc[test]) == {"a", "b"}
+
+
+def test_groups_of_several_classes_that_cannot_be_split_are_named():
+    df = pd.DataFrame({"label": [*"aaabbbccc"], "group": [1, 2, 3] * 3})
+    assert [len(part) for part in GroupSplitter()(df)] == [3, 3, 3]
+    df["group"] = [1, 2, 3, 1, 1, 1, 4, 5, 6]
+    with pytest.raises(UserError, match=r"b \(1\).*Add images.*or take --split image"):
+        GroupSplitter()(df)
 
 
 @pytest.mark.parametrize("valid, test", [(0, 0.1), (0.5, 0.5), (-1, 0.1), (0.1, 1)])
@@ -112,7 +200,7 @@ def test_folds_hold_every_image_once_and_share_no_group(df):
 
 def test_a_class_with_too_few_groups_is_named():
     df = pd.concat([GROUPED, pd.DataFrame({"label": "rare", "group": [900, 900, 901]})])
-    with pytest.raises(UserError, match=r"1 classes have fewer than 3 .*groups: rare \(2\)"):
+    with pytest.raises(UserError, match=r"1 classes have fewer than 3 .*groups, .*: rare \(2\)"):
         GroupSplitter()(df)
     with pytest.raises(UserError, match="--folds"):
         FoldSplitter(0, 5)(df)
