@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,16 @@ import pandas as pd
 from pokefast.errors import UserError
 
 __all__ = ["ROOT", "DATA", "RUNS", "SUBMISSIONS"]
-__all__ += ["atomic_path", "cache_dir", "read_csv", "write_json"]
+__all__ += ["as_written", "atomic_path", "cache_dir", "no_formula", "read_csv", "read_own_csv"]
+__all__ += ["write_json", "write_own_csv"]
 
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE if (HERE / "pyproject.toml").is_file() else Path.cwd()  # installed: where one stands
 DATA = ROOT / "data"
 RUNS = ROOT / "runs"
 SUBMISSIONS = ROOT / "submissions"
+# what a spreadsheet takes for a formula, in full width too, after any apostrophes
+FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def cache_dir():
@@ -55,6 +59,35 @@ def write_json(file, value):
         temp.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def no_formula(cell):
+    """A cell of a table for spreadsheets: an apostrophe stands before text that they would take for
+    a formula. Numbers stay numbers.
+
+    See https://owasp.org/www-community/attacks/CSV_Injection; `as_written` undoes it.
+    """
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def as_written(cell):
+    """The text that `no_formula` made `cell` of."""
+    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell) else cell
+
+
+def write_own_csv(file, table):
+    """Write a data frame as CSV for people, none of whose cells is a formula, atomically;
+    `read_own_csv` gives back its text.
+    """
+    text = table.select_dtypes(exclude="number").columns
+    safe = table.assign(**{name: table[name].map(no_formula) for name in text})
+    with atomic_path(file) as temp:
+        safe.rename(columns=no_formula).to_csv(temp, index=False)
+
+
+def read_own_csv(file):
+    """What `write_own_csv` wrote, every cell as text."""
+    return read_csv(file).map(as_written).rename(columns=as_written)
+
+
 def read_csv(file, columns=None):
     """Read a CSV of strings, every cell kept as it stands; `columns`, where given, are the exact
     ones expected.
@@ -68,11 +101,14 @@ def read_csv(file, columns=None):
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such file") from None
     except (OSError, ValueError) as e:  # pandas' parser and decoding errors are ValueErrors
-        raise UserError(f"{file}: cannot be read as CSV ({e})") from None
+        reason = " ".join(str(getattr(e, "strerror", None) or e).split())
+        raise UserError(
+            f"{file}: cannot be read as CSV ({reason}); save it as CSV in UTF-8, with commas"
+        ) from None
     # a row with a cell too many makes pandas take the first column as an index, without a word
     if not isinstance(df.index, pd.RangeIndex):
-        raise UserError(f"{file}: its rows have more cells than its header")
+        raise UserError(f"{file}: its rows have more cells than its header; give each a name")
     if columns is not None and list(df.columns) != list(columns):
         found, want = ",".join(map(str, df.columns)), ",".join(columns)
-        raise UserError(f"{file}: its columns are '{found}'; expected '{want}'")
+        raise UserError(f"{file}: its columns are {found!r}; expected '{want}', with commas")
     return df

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pokefast.errors import UserError
+from pokefast.files import no_formula
 from pokefast.images import IMAGE_SUFFIXES
+from pokefast.names import shown
 from pokefast.options import run_cli
 from pokefast.prediction.predictor import load_predictor, unreadable, unreadable_error
 
@@ -64,7 +66,7 @@ def main(
     table = [["picture", "class", *vocab]]
     table += [[file, label, *row] for file, label, row in zip(files, best, rows, strict=True)]
     if csv:
-        writer(sys.stdout, lineterminator="\n").writerows(table)
+        writer(sys.stdout, lineterminator="\n").writerows([map(_cell, row) for row in table])
     elif json:
         shown = [
             {
@@ -83,9 +85,16 @@ def main(
         raise unreadable_error(bad)
 
 
+def _cell(value):
+    """A cell of the CSV; bytes of a file's name that are no UTF-8 stand as escapes."""
+    if not isinstance(value, str):
+        return value
+    return no_formula(value.encode(errors="backslashreplace").decode())
+
+
 def print_table(rows):
     """Rows of names (picture, class) and numbers, the first row all names, in aligned columns."""
-    rows = [[v if isinstance(v, str) else f"{v:.3f}" for v in row] for row in rows]
+    rows = [[shown(v) if isinstance(v, str) else f"{v:.3f}" for v in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = enumerate(zip(row, widths, strict=True))

@@ -113,7 +113,8 @@ def _matched(root, labels, files, twins, problems):
     """
     ids = labels["Id"]
     with_path = ids.str.contains(r"[/\\]") | ids.map(visible).isin(["", ".", ".."])
-    found, lines = match_names(ids[~with_path], files)
+    control = (ids + labels["label"]).str.contains(r"[\x00-\x1f\x7f]")
+    found, lines = match_names(ids[~with_path & ~control], files)
     for line in lines:
         print(f"{root / 'train_labels.csv'}: ids that are taken for names of images: {line}")
     if alike := look_alikes(found):
@@ -121,7 +122,7 @@ def _matched(root, labels, files, twins, problems):
         print(
             f"NOTE: {root / 'train_labels.csv'}: ids that look alike are different images: {some}"
         )
-    no_file = ~ids.isin(found) & ~with_path
+    no_file = ~ids.isin(found) & ~with_path & ~control
     duplicate = ids.map(composed).duplicated(keep=False)
     empty = labels["label"].map(visible) == ""
     without = "ids without an image in the training folder"
@@ -129,13 +130,14 @@ def _matched(root, labels, files, twins, problems):
         without += f", where they are called {listed([p.name for p in files.values()])}"
     problems |= {
         "ids that are empty or have a path in them": list(ids[with_path]),
+        "ids with a line break, or the like, in them or their label": list(ids[control]),
         without: list(ids[no_file]),
         "ids that stand more than once": list(ids[duplicate].unique()),
         "ids with an empty label": list(ids[empty]),
         "training images without a label": sorted(set(files) - set(found.values())),
     }
     twin = ids.map(found).isin(twins)
-    train = labels[~(with_path | no_file | duplicate | empty | twin)]
+    train = labels[~(with_path | control | no_file | duplicate | empty | twin)]
     return train.assign(path=[files[found[i]] for i in train["Id"]])
 
 

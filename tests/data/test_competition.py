@@ -2,6 +2,7 @@
 number.
 """
 
+import csv
 import os
 
 import pandas as pd
@@ -15,7 +16,7 @@ from pokefast.errors import UserError
 def edit(root, change):
     """Rewrite train_labels.csv by a function of its data frame."""
     file = root / "train_labels.csv"
-    change(pd.read_csv(file)).to_csv(file, index=False)
+    change(pd.read_csv(file)).to_csv(file, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
 
 def ids(root):
@@ -274,7 +275,14 @@ def test_what_is_no_file_is_no_image(task1):
     assert len(read_competition(task1).train) == len(ids(task1))
 
 
-def test_a_message_of_names_with_line_breaks_is_one_line_each(task1):
-    edit(task1, lambda df: df.assign(Id=["a\nb", *df["Id"][1:]]))
-    with pytest.raises(UserError, match=r"1 ids without an image .*: 'a.nb'"):
+@pytest.mark.parametrize("column", ["Id", "label"])
+def test_names_with_line_breaks_are_refused_in_one_line(task1, column):
+    """They would end a row of a table that is read elsewhere."""
+    edit(task1, lambda df: df.assign(**{column: ["a\rb", *df[column][1:]]}))
+    with pytest.raises(UserError) as error:
         read_competition(task1)
+    shown = r"'a\rb'" if column == "Id" else ids(task1)[0]
+    assert f"1 ids with a line break, or the like, in them or their label: {shown}" in str(
+        error.value
+    )
+    assert "\r" not in str(error.value)
