@@ -6,10 +6,37 @@ from pathlib import Path
 
 from pokefast.errors import UserError
 from pokefast.files import DATA, SUBMISSIONS, read_csv
+from pokefast.names import listed, match_names, shown, visible
 from pokefast.options import run_cli
 from pokefast.scoring.metrics import macro_f1
 
-__all__ = ["match_submission", "score_submission", "main"]
+__all__ = ["main", "match_submission", "misfit", "score_submission"]
+
+
+def misfit(submission, solution):
+    """Why a submission has no score by `solution`, in a few words; None where it has one.
+
+    Both are data frames as for `match_submission`.
+    """
+    if submission.shape[1] != 2:
+        return f"it has {submission.shape[1]} columns; a submission has two, id and class"
+    if submission.empty:
+        return "it has no rows"
+    ids, truth = submission.iloc[:, 0], _hidden(submission, solution)
+    if ids.duplicated().any():
+        return f"{ids.duplicated().sum()} ids stand more than once: {_some(ids[ids.duplicated()])}"
+    if "split" in solution and truth.empty:
+        return "the hidden labels have no row of split Test"
+    if truth["Id"].duplicated().any():
+        twice = truth["Id"][truth["Id"].duplicated()]
+        return f"{len(twice)} ids of the hidden labels stand more than once: {_some(twice)}"
+    found, _ = match_names(ids, truth["Id"])
+    extra, missing = ids[~ids.isin(found)], truth["Id"][~truth["Id"].isin(found.values())]
+    if len(extra):
+        return f"{len(extra)} of its {len(ids)} ids have no hidden label: {_some(extra)}"
+    if len(missing):
+        return f"{len(missing)} ids of the hidden test are missing in it: {_some(missing)}"
+    return None
 
 
 def match_submission(submission, solution):
@@ -17,21 +44,17 @@ def match_submission(submission, solution):
 
     `submission` is a data frame of two columns, id and class; `solution` has Id, label and, where
     it has more than the hidden test in it, split: its rows of split "Test" count. Without that
-    column those count that the submission has. None where the ids differ.
+    column those count that the submission has. Ids and classes are compared as they are seen. None
+    where the ids differ; `misfit` says how.
     """
-    if submission.shape[1] != 2 or submission.empty:
+    if misfit(submission, solution):
         return None
-    predicted = submission.set_index(submission.columns[0]).iloc[:, 0]
-    truth = solution.set_index("Id")["label"]
-    if "split" in solution:
-        truth = truth[(solution["split"].str.lower() == "test").to_numpy()]
-    else:
-        truth = truth[truth.index.isin(predicted.index)]
-    unique = predicted.index.is_unique and truth.index.is_unique
-    if not unique or set(predicted.index) != set(truth.index):
-        return None
+    truth = _hidden(submission, solution).set_index("Id")["label"].map(visible)
+    predicted = submission.set_index(submission.columns[0]).iloc[:, 0].map(visible)
+    found, _ = match_names(predicted.index, truth.index)
+    predicted.index = predicted.index.map(found)
     # the classes of the whole solution: one that the test part lacks counts all the same
-    return truth, predicted[truth.index], sorted(solution["label"].unique())
+    return truth, predicted[truth.index], sorted(solution["label"].map(visible).unique())
 
 
 def score_submission(submission, solution):
@@ -45,22 +68,70 @@ def main(
     submissions: Path = SUBMISSIONS,  # folder of submission files
 ):
     """Print the hidden-test macro-F1 of every file in submissions/ whose ids a solution holds."""
-    files = [Path(solution)] if solution else sorted(DATA.glob("**/solution/*.csv"))
-    solutions = {file: read_csv(file) for file in files}
-    for file, table in solutions.items():
-        missing = {"Id", "label"} - set(table.columns)
-        if missing:
-            raise UserError(f"{file}: no column {', '.join(sorted(missing))}; it needs Id, label")
     found = sorted(Path(submissions).glob("*.csv"))
     if not found:
         raise UserError(f"{submissions}: no submission in it; make task1 writes one")
+    files = [Path(solution)] if solution else sorted(DATA.glob("**/solution/*.csv"))
+    if not files:
+        raise UserError(
+            f"{DATA}: no solution/*.csv below it; make data draws the embedded data with hidden "
+            "labels, SOLUTION=file (--solution) names others"
+        )
+    solutions = {file: _read_solution(file) for file in files}
     print(f"{'macro-F1':>8}  submission  (hidden labels)")
     for file in found:
+        value, remark = _score(file, solutions)
+        print(f"{'-' if value is None else f'{value:.4f}':>8}  {shown(file.name)}  ({remark})")
+
+
+def _read_solution(file):
+    table = read_csv(file)
+    if missing := {"Id", "label"} - set(table.columns):
+        raise UserError(
+            f"{file}: no column {', '.join(sorted(missing))}; hidden labels have the columns Id, "
+            "label and, where rows of other images are among them, split (Test)"
+        )
+    if table.empty:
+        raise UserError(f"{file}: it has no rows")
+    return table
+
+
+def _score(file, solutions):
+    """(macro-F1, file of hidden labels) of a submission's file, or (None, why there is none)."""
+    try:
         table = read_csv(file)
-        scored = ((score_submission(table, truth), name) for name, truth in solutions.items())
-        # task 1 and task 2 share one solution: the first that fits is enough
-        value, name = next(((v, n) for v, n in scored if v is not None), (None, "no solution fits"))
-        print(f"{'-' if value is None else f'{value:.4f}':>8}  {file.name}  ({name})")
+    except UserError as e:  # the other submissions have scores all the same
+        return None, str(e)
+    for name, truth in solutions.items():  # task 1 and 2 share one: the first that fits is enough
+        if (value := score_submission(table, truth)) is not None:
+            return value, f"{name}{_unknown(table, truth)}"
+    if len(solutions) == 1:
+        return None, f"{misfit(table, truth)}; {name}"
+    # the one that has most of its ids says most
+    ids = set(table.iloc[:, 0])
+    name = max(solutions, key=lambda name: len(ids & set(solutions[name]["Id"])))
+    return None, f"no hidden labels fit; {name}: {misfit(table, solutions[name])}"
+
+
+def _unknown(submission, solution):
+    """What to say of classes that the hidden labels do not have; they count as wrong."""
+    predicted = submission.iloc[:, 1].map(visible)
+    unknown = predicted[~predicted.isin(solution["label"].map(visible))]
+    if unknown.empty:
+        return ""
+    return f"; {len(unknown)} rows have a class that is not in it: {_some(unknown.unique())}"
+
+
+def _hidden(submission, solution):
+    """The rows of `solution` that count, Id and label."""
+    if "split" in solution:
+        return solution[solution["split"].str.strip().str.lower() == "test"]
+    found, _ = match_names(submission.iloc[:, 0], solution["Id"])
+    return solution[solution["Id"].isin(found.values())]
+
+
+def _some(names):
+    return listed([shown(name) for name in names])
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import pandas as pd
 
 from pokefast.errors import UserError
 from pokefast.files import atomic_path
+from pokefast.names import listed, shown
 
 __all__ = ["check_sample", "make_submission", "write_submission"]
 
 COLUMNS = ["Id", "Category"]
+MEND = "Mend it or remove the file: Id,Category in order of Id is written without it."
 
 
 def make_submission(competition, ids, labels, fill=None):
@@ -43,14 +45,17 @@ def check_sample(competition):
     """
     sample, file = competition.sample, competition.root / "sample_submission.csv"
     if len(sample.columns) != 2:
-        raise UserError(f"{file}: it has {len(sample.columns)} columns; expected two, id and label")
+        raise UserError(
+            f"{file}: it has {len(sample.columns)} columns; expected two, id and label. {MEND}"
+        )
     ids = sample.iloc[:, 0]
     if ids.duplicated().any():
-        twice = ", ".join(ids[ids.duplicated()].unique()[:5])
-        raise UserError(f"{file}: {ids.duplicated().sum()} ids stand more than once: {twice}")
-    _same_ids(
-        file, set(ids), set(competition.test["Id"]) | set(competition.bad_test), "the test folder"
-    )
+        twice = listed([shown(name) for name in ids[ids.duplicated()].unique()])
+        raise UserError(
+            f"{file}: {ids.duplicated().sum()} ids stand more than once: {twice}. {MEND}"
+        )
+    expected = set(competition.test["Id"]) | set(competition.bad_test)
+    _same_ids(file, set(ids), expected, "the test folder", f". {MEND}")
     return list(sample.columns)
 
 
@@ -61,14 +66,11 @@ def write_submission(file, submission):
     return Path(file)
 
 
-def _same_ids(name, found, expected, where):
-    missing, extra = sorted(expected - found), sorted(found - expected)
-    if missing:
-        raise UserError(
-            f"{name}: {len(missing)} ids of {where} are missing, "
-            f"the first: {', '.join(missing[:5])}"
-        )
-    if extra:
-        raise UserError(
-            f"{name}: {len(extra)} ids are not in {where}, the first: {', '.join(extra[:5])}"
-        )
+def _same_ids(name, found, expected, where, remedy=""):
+    for names, what in (
+        (expected - found, f"ids of {where} are missing"),
+        (found - expected, f"ids are not in {where}"),
+    ):
+        if names:
+            first = listed([shown(name) for name in sorted(names)])
+            raise UserError(f"{name}: {len(names)} {what}, the first: {first}{remedy}")

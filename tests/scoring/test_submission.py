@@ -46,7 +46,8 @@ def test_a_sample_that_does_not_fit_is_named(tmp_path, ids, columns, says):
     sample = pd.DataFrame({f"column{i}": ids for i in range(columns)})
     with pytest.raises(UserError) as error:
         check_sample(competition(tmp_path, sample))
-    assert says in str(error.value) and "sample_submission.csv" in str(error.value)
+    text = str(error.value)
+    assert says in text and "sample_submission.csv" in text and "or remove the file" in text
 
 
 @pytest.mark.parametrize(
@@ -125,12 +126,69 @@ def test_a_submission_of_other_ids_does_not_fit(ids, columns):
     assert score.match_submission(submission, solution) is None
 
 
+PLAIN = SOLUTION.replace(",split", "").replace(",Test", "").replace(",Train", "")
+
+
+@pytest.mark.parametrize(
+    "rows, solution, says",
+    [
+        ("a,Fire\nb,Water\nx,Fire\n", SOLUTION, "1 of its 3 ids have no hidden label: x"),
+        ("a,Fire\nb,Water\n", SOLUTION, "1 ids of the hidden test are missing in it: c"),
+        ("x,Fire\n", PLAIN, "1 of its 1 ids have no hidden label: x"),
+        ("a,Fire\na,Fire\n", PLAIN, "1 ids stand more than once: a"),
+        ("a,Fire,1\n", PLAIN, "more cells than its header"),
+        ("", PLAIN, "it has no rows"),
+        ("a,Fire\n", PLAIN + "a,Fire\n", "1 ids of the hidden labels stand more than once: a"),
+        ("a,Fire\n", SOLUTION.replace("Test", "Public"), "no row of split Test"),
+        ("b,Water\nc,\n", PLAIN, "1 rows have a class that is not in it: "),
+        ("b,Water\nc,fire\n", PLAIN, "1 rows have a class that is not in it: fire"),
+    ],
+)
+def test_a_submission_that_does_not_fit_says_why_in_one_line(
+    tmp_path, capsys, rows, solution, says
+):
+    (tmp_path / "solution.csv").write_text(solution)
+    (tmp_path / "subs").mkdir()
+    (tmp_path / "subs" / "a.csv").write_text("Id,Category\n" + rows)
+    (tmp_path / "subs" / "b.csv").write_text("Id,Category\na,Fire\nb,Water\nc,Fire\n")
+    score.main(solution=str(tmp_path / "solution.csv"), submissions=tmp_path / "subs")
+    _, line, good = capsys.readouterr().out.splitlines()
+    assert says in line and "a.csv" in line
+    assert good.split()[1] == "b.csv"
+
+
+@pytest.mark.parametrize(
+    "suffix, accent", [("", "\u00e9"), (".png", "e\u0301"), ("\u200b", "\u00e9 ")]
+)
+def test_ids_and_classes_are_compared_as_they_are_seen(suffix, accent):
+    solution = pd.DataFrame({"Id": ["a", "b"], "label": ["\u00e9", "Fire"]})
+    submission = pd.DataFrame({"Id": ["a" + suffix, "b" + suffix], "Category": [accent, "Fire"]})
+    assert score.misfit(submission, solution) is None
+    assert score.score_submission(submission, solution) == 1
+
+
+def test_of_many_solutions_the_closest_says_why(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(score, "DATA", tmp_path)
+    (tmp_path / "solution").mkdir()
+    (tmp_path / "solution" / "task1.csv").write_text(SOLUTION)
+    (tmp_path / "solution" / "task3.csv").write_text("Id,label\nz,Fire\n")
+    (tmp_path / "a.csv").write_text("Id,Category\na,Fire\nb,Water\n")
+    score.main(submissions=tmp_path)
+    line = capsys.readouterr().out.splitlines()[1]
+    assert "task1.csv: 1 ids of the hidden test are missing in it: c" in line
+    (tmp_path / "solution").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"no solution/\*.csv below it.*SOLUTION=file"):
+        score.main(submissions=tmp_path)
+
+
 def test_score_names_what_is_missing(tmp_path):
     with pytest.raises(UserError, match="no such file"):
+        (tmp_path / "a.csv").touch()
         score.main(solution=str(tmp_path / "none.csv"), submissions=tmp_path)
-    (tmp_path / "bad.csv").write_text("Id,x\na,b\n")
-    with pytest.raises(UserError, match="label"):
-        score.main(solution=str(tmp_path / "bad.csv"), submissions=tmp_path)
+    for text, says in (("Id,x\na,b\n", "no column label"), ("Id,label\n", "no rows")):
+        (tmp_path / "bad.csv").write_text(text)
+        with pytest.raises(UserError, match=says):
+            score.main(solution=str(tmp_path / "bad.csv"), submissions=tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UserError, match="no submission"):
