@@ -26,6 +26,7 @@ from pokefast.crops.foreground import foreground_batches, main_part
 from pokefast.crops.histogram import colour_histograms
 from pokefast.errors import UserError
 from pokefast.files import atomic_path, cache_dir, read_csv
+from pokefast.names import listed, match_names, shown, visible
 
 __all__ = ["add_groups", "describe_images", "near_duplicate_groups", "read_groups"]
 
@@ -122,23 +123,32 @@ def near_duplicate_groups(images, labels, alike=ALIKE, device=None):
 def read_groups(file, ids):
     """The groups of the training images `ids`, int [n], from a CSV with the columns Id and group.
 
-    A group's name may be any text. Raises UserError naming the file and an Id that is missing,
-    unknown or repeated, or has no group.
+    A group's name may be any text; ids that are no training image do not count. Raises UserError
+    naming the file and an Id that is missing or repeated, or has no group.
     """
     table, ids = read_csv(file), pd.Series([str(i) for i in ids])
     lacking = {"Id", "group"} - set(table.columns)
     if lacking:
         raise UserError(f"{file}: no column {', '.join(sorted(lacking))}; it needs Id,group")
+    found, lines = match_names(table["Id"], ids)
+    for line in lines:
+        print(f"{file}: ids that are taken for those of images: {line}")
+    table["Id"] = table["Id"].map(lambda name: found.get(name, name))
+    if len(unknown := table.Id[~table.Id.isin(ids)]):  # --skip-bad may have left them out
+        some = listed([shown(name) for name in unknown])
+        print(f"{file}: {len(unknown)} ids are no training image and do not count: {some}")
+        table = table[table.Id.isin(ids)]
     for problem, bad in (
-        ("has no group", table.Id[table.group.str.strip() == ""]),
+        ("has no group", table.Id[table.group.map(visible) == ""]),
         ("appears more than once", table.Id[table.Id.duplicated()]),
-        ("is no training image", table.Id[~table.Id.isin(ids)]),
         ("is missing", ids[~ids.isin(table.Id)]),
     ):
         if len(bad):
             more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            raise UserError(f"{file}: Id {bad.iloc[0]} {problem}{more}")
-    return pd.factorize(table.set_index("Id").group.loc[ids])[0]
+            raise UserError(
+                f"{file}: Id {shown(bad.iloc[0])} {problem}{more}; each image needs one row"
+            )
+    return pd.factorize(table.set_index("Id").group.map(visible).loc[ids])[0]
 
 
 def add_groups(train, file=None, by_image=False, cache=None, device=None):

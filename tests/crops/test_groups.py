@@ -155,11 +155,20 @@ def test_read_groups_follows_the_order_of_the_ids(tmp_path):
     assert read_groups(file, ["1", "2", "03"]).tolist() == [0, 1, 1]
 
 
+def test_read_groups_says_which_ids_do_not_count_or_are_spelt_otherwise(tmp_path, capsys):
+    file = tmp_path / "groups.csv"
+    file.write_text("Id,group\n1.png,x\n9,y\n2,x\u200b\n")
+    assert read_groups(file, ["1", "2"]).tolist() == [0, 0]
+    suffix, unknown = capsys.readouterr().out.splitlines()
+    assert "1 differ by the suffix of an image: '1.png' for '1'" in suffix
+    assert "groups.csv: 1 ids are no training image and do not count: 9" in unknown
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("Id,group\n1,x\n", "Id 2 is missing"),
-        ("Id,group\n1,x\n2,x\n9,x\n", "Id 9 is no training image"),
+        ("Id,group\n1,x\n2,\u200b\n", "Id 2 has no group"),
         ("Id,group\n1,x\n2,x\n2,y\n", "Id 2 appears more than once"),
         ("Id,group\n1,x\n2,\n", "Id 2 has no group"),
         ("Id,species\n1,x\n2,x\n", "no column group"),
