@@ -14,7 +14,8 @@
 
 In probabilities.csv `part` is "local" for the images that the score is of, each predicted by a
 model that has seen neither it nor its near duplicates (`fold` says which), and "test" for those of
-the submission, predicted by the mean of all models.
+the submission, predicted by the mean of all models. A cell that a spreadsheet would take for a
+formula has an apostrophe before it: `files.read_own_csv` gives back what was meant.
 """
 
 import json
@@ -33,7 +34,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from pokefast.errors import UserError
-from pokefast.files import atomic_path, write_json
+from pokefast.files import write_json
 
 __all__ = [
     "FORMAT",
@@ -51,7 +52,6 @@ __all__ = [
     "versions",
     "work_folder",
     "write_run",
-    "write_table",
 ]
 
 FORMAT = 2  # of the files above: raised with every change that an older reader would misread
@@ -169,12 +169,6 @@ def probability_table(items, probabilities, vocab, part, fold=""):
 def probability_columns(vocab):
     """The names of the probabilities' columns, which no class can make the same as another's."""
     return [f"p_{name}" for name in vocab]
-
-
-def write_table(file, table):
-    """Write a data frame as CSV, atomically."""
-    with atomic_path(file) as temp:
-        table.to_csv(temp, index=False)
 
 
 def write_run(folder, about):

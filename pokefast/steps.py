@@ -11,12 +11,13 @@ import pandas as pd
 from safetensors.torch import load_file
 
 from pokefast.data.splits import AllSplitter, FoldSplitter
-from pokefast.files import read_csv, write_json
+from pokefast.files import read_own_csv, write_json, write_own_csv
+from pokefast.names import shown
 from pokefast.prediction.model_file import DESCRIPTION, WEIGHTS, save_model
 from pokefast.report.examples import write_examples
 from pokefast.report.page import write_index, write_report
 from pokefast.report.plots import draw_figures
-from pokefast.runs import probability_columns, probability_table, work_folder, write_table
+from pokefast.runs import probability_columns, probability_table, work_folder
 from pokefast.scoring.interval import f1_interval
 from pokefast.scoring.metrics import scores
 from pokefast.scoring.submission import make_submission, write_submission
@@ -92,7 +93,7 @@ def train(task, competition, o, load, learn, folder, log, clock):
         place = work_folder(folder) if o.refit else folder  # of models that are not submitted
         place = place / f"fold{fold}" if o.folds else place / "model" if o.refit else place
         fits.append(_fit(task, learn, o, log, folder, place, fold, clock))
-        write_table(folder / "history.csv", pd.concat([one.history for one in fits]))
+        write_own_csv(folder / "history.csv", pd.concat([one.history for one in fits]))
         if o.for_prediction() != o:
             # other item transforms: `whole` has not what they need
             other = learner_on(task, competition, None, clock, o.for_prediction(), splitter)
@@ -134,7 +135,7 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
     if (place / DESCRIPTION).exists():
         print("trained before", flush=True)
         learn.model.load_state_dict(load_file(place / WEIGHTS))
-        history = read_csv(folder / "history.csv")
+        history = read_own_csv(folder / "history.csv")
         history = history[history["fold"] == str(fold)]
         epochs = history["epoch"].astype(int).max() if len(history) else 0
         return Fitted(learn, history, int(epochs), fold)
@@ -169,7 +170,7 @@ def submit(task, table, competition, folder):
     submission = make_submission(competition, ids, labels, fill)
     file = write_submission(folder / f"{task.name}_submit.csv", submission)
     if competition.bad_test:
-        print(f"{len(competition.bad_test)} unreadable test images got the label {fill}")
+        print(f"{len(competition.bad_test)} unreadable test images got the label {shown(fill)}")
     print(f"submission: {short(file)} ({len(submission)} rows)", flush=True)
     return file
 
@@ -216,7 +217,7 @@ def scores_text(m):
             f"\nthe hidden test's should be between {m['f1_macro_low']:.3f} and "
             f"{m['f1_macro_high']:.3f} (95%, bootstrap over local and hidden groups)"
         )
-    each = "\n".join(f"  {name:<12}{value:.3f}" for name, value in m["per_class_f1"].items())
+    each = "\n".join(f"  {shown(name):<12}{value:.3f}" for name, value in m["per_class_f1"].items())
     return (
         f"local test part, {m['n_test']} images: macro-F1 {m['f1_macro']:.4f}, "
         f"accuracy {m['accuracy']:.4f}{interval}\n{each}"

@@ -17,9 +17,10 @@ from pathlib import Path
 import pandas as pd
 
 from pokefast.data.competition import Competition, read_competition
-from pokefast.data.splits import AllSplitter
+from pokefast.data.splits import AllSplitter, most_folds
 from pokefast.errors import UserError
-from pokefast.files import DATA, RUNS, SUBMISSIONS, write_json
+from pokefast.files import DATA, RUNS, SUBMISSIONS, write_json, write_own_csv
+from pokefast.names import shown
 from pokefast.options import add_options, changes, flag, parse, plain, to_exit_status
 from pokefast.prediction.model_file import describe_model
 from pokefast.report.wandb_log import WandbLog, check_wandb
@@ -34,7 +35,6 @@ from pokefast.runs import (
     unfinished,
     versions,
     write_run,
-    write_table,
 )
 from pokefast.scoring.submission import check_sample
 from pokefast.steps import (
@@ -133,7 +133,7 @@ def run_task(task, options=None, data=None, out=None, resume=None):
         whole = None
         if o.folds or o.refit:  # decoded once for all that train on parts of it
             whole = task.get_dls(competition, o, AllSplitter()).train.prepare()
-    o = _fewer_folds(task, o, whole)
+    o = _adapted(task, o, competition, whole)
     load = partial(learner_on, task, competition, whole, clock)
     learn = load(o, splitters(o)[0])
     describe_model(learn, o)  # raises before training what saving would raise after it
@@ -148,7 +148,7 @@ def run_task(task, options=None, data=None, out=None, resume=None):
         file = submit(task, test, competition, submissions)
         local = [predict_local(one, o) for one in fits]
         table = pd.concat([*local, test], ignore_index=True)
-        write_table(folder / "probabilities.csv", table)
+        write_own_csv(folder / "probabilities.csv", table)
         metrics = score(fits, table, competition)
         write_json(folder / "metrics.json", metrics | clock.metrics())
         print(scores_text(metrics), flush=True)
@@ -233,16 +233,23 @@ def _said_how_to_go_on(task, folder):
         raise
 
 
-def _fewer_folds(task, options, whole):
-    """The options, with fewer folds where a class has not as many groups as the recipe's folds."""
-    if not options.folds or options.folds != task.recipe(options.recipe).folds:
-        return options  # asked for: FoldSplitter says what does not go
-    items = whole.items
-    groups = items["group" if "group" in items else "Id"].groupby(items["label"]).nunique()
-    folds = int(max(2, min(options.folds, groups.min())))
-    if folds < options.folds:
-        print(f"{task.name}: {folds} folds, as {groups.idxmin()} has only {groups.min()} groups")
-    return replace(options, folds=folds)
+def _adapted(task, o, competition, whole):
+    """The options, with the recipe's folds and batch size made smaller where the data are too few
+    for them; what was asked for stays, and is refused where it cannot be.
+    """
+    recipe = task.recipe(o.recipe)
+    if o.folds and o.folds == recipe.folds:
+        most, name = most_folds(whole.items)
+        folds = max(2, min(o.folds, most))
+        if folds < o.folds:
+            print(f"{task.name}: {folds} folds, as {shown(name)} has only {most} groups")
+        o = replace(o, folds=folds)
+    kept = 1 - 1 / o.folds if o.folds else 1 - o.valid - o.test
+    n = round(len(competition.train) * kept)
+    if o.bs > n and o.bs == recipe.bs:
+        o = replace(o, bs=max(2, n // 4))
+        print(f"{task.name}: batches of {o.bs}, as about {n} images are for training")
+    return o
 
 
 def _say_parts(task, dls, clock):

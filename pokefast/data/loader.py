@@ -189,7 +189,6 @@ class _Chunks(torch.utils.data.Dataset):
         shapes = {t.shape for t in plain[0]}
         if len(shapes) > 1:
             raise UserError(
-                f"images have the shapes {sorted(map(tuple, shapes))} after item_tfms: "
-                "add a Resize"
+                f"images have the shapes {sorted(map(tuple, shapes))} after item_tfms: add a Resize"
             )
         return [torch.stack(ts) for ts in plain]

@@ -218,6 +218,13 @@ def test_the_old_submission_survives_a_run_that_fails(task, run, tmp_path):
     assert file.read_text() == "old"
 
 
+def test_a_batch_size_that_nobody_asked_for_fits_few_images(task, run, capsys):
+    result = run(epochs=0, valid=0.4, test=0.4)  # 25 of 126 images are left
+    n = result.scores["n_train"]
+    assert 2 <= about(result)["options"]["bs"] <= n < task.recipe().bs
+    assert f"batches of {n // 4}" in capsys.readouterr().out
+
+
 @pytest.mark.pictures
 def test_a_picture_that_fails_costs_a_line_and_not_the_run(run, monkeypatch, capsys):
     def fails(*_):
