@@ -102,7 +102,7 @@ def digest(out):
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     metrics = {k: v for k, v in metrics.items() if not k.endswith("_seconds")}
     files = sorted(folder.glob("**/model.safetensors"))
-    files += [folder / "probabilities.csv", *(out / "submissions").glob("*.csv")]
+    files += [folder / "probabilities.csv", *(out / "submissions").glob("task*.csv")]
     data = [json.dumps(metrics, sort_keys=True).encode(), *(f.read_bytes() for f in files)]
     return hashlib.sha256(b"".join(data)).hexdigest()
 

@@ -68,7 +68,8 @@ def main(
     submissions: Path = SUBMISSIONS,  # folder of submission files
 ):
     """Print the hidden-test macro-F1 of every file in submissions/ whose ids a solution holds."""
-    found = sorted(Path(submissions).glob("*.csv"))
+    # not what a killed run left half written
+    found = sorted(f for f in Path(submissions).glob("*.csv") if f.name[0] != ".")
     if not found:
         raise UserError(f"{submissions}: no submission in it; make task1 writes one")
     files = [Path(solution)] if solution else sorted(DATA.glob("**/solution/*.csv"))
