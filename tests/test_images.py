@@ -301,7 +301,7 @@ def test_other_decoders_never_see_a_file(format, tmp_path, monkeypatch):
     refused(encoded(PICTURE, format), tmp_path, "not a picture")
 
 
-@pytest.mark.parametrize("side", [6000, 9500, 20_000])
+@pytest.mark.parametrize("side", [9000, 9500, 20_000])
 def test_a_bomb_is_refused_by_its_size(side, tmp_path):
     assert side**2 > MAX_PIXELS
     row = bytes(-(-side // 8))
