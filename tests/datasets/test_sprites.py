@@ -1,6 +1,7 @@
 """Competitions from fetched sprites, on tiny fake assets: no network, no real artwork."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pokefast.datasets import fetch
+from pokefast.datasets import families, fetch
 from pokefast.datasets import sprites as real_data
 from pokefast.datasets.compose import TYPES
 from pokefast.errors import UserError
@@ -202,7 +203,7 @@ def test_the_command_composes_with_photographs_of_ones_own(tmp_path, assets, mon
     monkeypatch.setattr(
         real_data,
         "make_real_data",
-        lambda out, seed, half, found: [str(found.photos), half, str(seed)],
+        lambda out, seed, half, found, species: [str(found.photos), half, str(seed)],
     )
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -212,3 +213,27 @@ def test_the_command_composes_with_photographs_of_ones_own(tmp_path, assets, mon
     assert run_cli(real_data.main) == 0
     out = capsys.readouterr().out
     assert all(f"{tmp_path / name}: made" in out for name in (mine, "odd", "7"))
+
+
+def test_untouched_families_are_in_no_part_or_in_the_hidden_test_alone(tmp_path, assets):
+    pokedex = json.loads(assets.pokedex.read_text())
+    pokedex["combee"] = {"name": "Combee", "num": 900, "types": ["Bug"]}
+    pokedex["bug2"] |= {"name": "Two", "prevo": "Combee"}  # a family of the list
+    assets.pokedex.write_text(json.dumps(pokedex))
+    assert families.find_untouched(assets.pokedex) == {"combee", "bug2"}
+    found = {}
+    for species in families.SPECIES[1:]:
+        out = tmp_path / species
+        assert real_data.make_real_data(out, assets=assets, species=species) == ["task3"]
+        with open(out / "solution" / "task3.csv") as file:
+            rows = list(csv.DictReader(file))
+        found[species] = Counter((row["species"], row["split"]) for row in rows)
+    assert not any(name == "bug2" for name, _ in found["familiar"])
+    assert found["untouched"]["bug2", "Test"] == 3
+    bugs = [name for name, split in found["untouched"] if split == "Test"]
+    assert len(bugs) == 2 and all(name.startswith("bug") for name in bugs)  # one familiar beside it
+
+
+def test_the_list_of_untouched_families_does_not_move():
+    digest = hashlib.sha256(" ".join(sorted(families.UNTOUCHED)).encode()).hexdigest()
+    assert len(families.UNTOUCHED) == 46 and digest.startswith("7d2b53122895a8a9")
