@@ -64,7 +64,7 @@ pictures: $(ENV_STAMP)  ## docs/pictures/ for the README, from runs on the embed
 	$(RUN) experiments.pictures $(ARGS)
 
 test: $(ENV_STAMP) lint  ## lint and all tests
-	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 test-chaos: $(ENV_STAMP)  ## kill twenty real runs and compare what they end with [ARGS="--kills 5"]
 	$(RUN) experiments.chaos $(ARGS)

@@ -1,0 +1,3 @@
+"""What drives the tasks: ablations, measurements, pages."""
+
+import pokefast  # noqa: F401  before torch, whose threads it sets

@@ -26,6 +26,7 @@ from fastai.vision.augment import Resize
 from fastai.vision.data import ImageDataLoaders
 from PIL import Image
 
+from pokefast.cores import cores
 from pokefast.models.networks import build
 from pokefast.options import choice, run_cli
 from pokefast.task import open_competition
@@ -117,7 +118,7 @@ def main(
     """Time pokefast, plain fastai and the bare steps; prints the median, the range and the ratio to
     the bare steps.
     """
-    torch.set_num_threads(threads or os.cpu_count())
+    torch.set_num_threads(threads or cores())
     task = load_task(task)
     o = task.recipe()
     o = replace(o, epochs=epochs or o.epochs)

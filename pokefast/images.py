@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from fastai.vision.core import PILBase, PILImage, PILImageBW
-from fastcore.basics import defaults
 from fasttransform import Transform
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from pokefast.cores import cores
 from pokefast.errors import UserError
 
 __all__ = [
@@ -76,7 +76,7 @@ def image_error(file):
 def image_errors(files):
     """A dict of those of `files` that cannot be read, with the reasons; threads read them."""
     files = list(files)
-    with ThreadPoolExecutor(defaults.cpus) as pool:  # Pillow decodes outside the interpreter's lock
+    with ThreadPoolExecutor(cores()) as pool:  # Pillow decodes outside the interpreter's lock
         return {f: e for f, e in zip(files, pool.map(image_error, files), strict=True) if e}
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, 
 
 from fastcore.script import anno_parser
 
+from pokefast.cores import limit_threads
 from pokefast.errors import UserError
 
 __all__ = [
@@ -189,6 +190,7 @@ def run_cli(main, argv=None):
 
 def to_exit_status(function, *args, **kwargs):
     """Call `function` for a command line: 0, or 2 for a UserError, which is shown in one line."""
+    limit_threads()
     try:
         function(*args, **kwargs)
     except UserError as e:

@@ -52,7 +52,7 @@ FLOORS = [
     {"pokefast.runs", "pokefast.names"},
     {"pokefast.images", "pokefast.options"},
     {"pokefast.files"},
-    {"pokefast.errors"},
+    {"pokefast.errors", "pokefast.cores"},
 ]
 
 

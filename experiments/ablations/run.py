@@ -17,6 +17,7 @@ from pathlib import Path
 from experiments.ablations.pages import write_tables
 from experiments.ablations.results import add_result, data_name, read_results, record
 from experiments.ablations.rows import ROWS
+from pokefast.cores import cores
 from pokefast.datasets.drawn import embedded
 from pokefast.errors import UserError
 from pokefast.files import DATA, ROOT, RUNS, read_csv
@@ -160,7 +161,7 @@ def main(
     if dry_run:
         print("\n".join(f"{r.minutes:5.1f} min  {r.name} seed {s}: {r.options}" for r, s in runs))
         return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores() // jobs)
     # a plain kill would leave the runs behind, which write on where the next call starts over
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 from torch import nn
 
+from pokefast.cores import cores
 from pokefast.errors import UserError
 from pokefast.images import open_image
 
@@ -143,7 +144,7 @@ def foreground_batches(images, device=None, bs=64):
     fastest there is by default.
     """
     device = device or default_device()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for rows in chunked(range(len(images)), bs):
             small = np.stack(list(pool.map(lambda i: _squeezed(images[i]), rows)))
             yield small, _maps(small, device)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from fastai.data.core import TfmdDL
 from fastai.vision.augment import RandTransform, Resize
-from fastcore.basics import chunked, defaults
+from fastcore.basics import chunked
 
+from pokefast.cores import cores
 from pokefast.errors import UserError
 
 __all__ = ["MemoryDL"]
@@ -152,7 +153,7 @@ class MemoryDL(TfmdDL):
 
     def _chunks(self):
         """All items in order, stacked by `CHUNK`; worker processes read them where that pays."""
-        workers = defaults.cpus if sys.platform == "linux" and self.n >= MIN_FOR_WORKERS else 0
+        workers = cores() if sys.platform == "linux" and self.n >= MIN_FOR_WORKERS else 0
         return torch.utils.data.DataLoader(
             _Chunks(self),
             batch_size=None,

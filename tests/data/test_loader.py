@@ -60,7 +60,7 @@ def test_worker_processes_read_the_same(small, monkeypatch):
     alone = whole(make(small)[0][1])
     monkeypatch.setattr(loader, "MIN_FOR_WORKERS", 1)
     monkeypatch.setattr(loader, "CHUNK", 3)
-    monkeypatch.setattr(loader.defaults, "cpus", 2)
+    monkeypatch.setattr(loader, "cores", lambda: 2)
     together = whole(make(small)[0][1])
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
