@@ -40,8 +40,8 @@ task2: $(ENV_STAMP)  ## the CNN on whole pictures: train, score, write submissio
 task3: $(ENV_STAMP)  ## transfer learning: train, score on creatures never seen, write submissions/task3_submit.csv
 	$(RUN) tasks.task3_transfer $(LOG) $(OPTIONS)
 
-score: $(ENV_STAMP)  ## hidden-test macro-F1 of every file in submissions/ [SOLUTION=file]
-	$(RUN) pokefast.scoring.score $(if $(SOLUTION),--solution "$(SOLUTION)")
+score: $(ENV_STAMP)  ## hidden-test score of every file in submissions/ [SOLUTION=file ARGS="--metric log_loss"]
+	$(RUN) pokefast.scoring.score $(if $(SOLUTION),--solution "$(SOLUTION)") $(ARGS)
 
 bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1 or 2
 	$(RUN) experiments.bench --task task$(or $(TASK),1) $(OPTIONS)

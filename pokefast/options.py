@@ -65,6 +65,7 @@ class Options:
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0  # of split, weights and batches
     valid: Fraction = 0.15  # fraction of the images for validation
     test: Fraction = 0.15  # fraction of the images for the local test
+    metric: str = "f1_macro"  # or accuracy, log_loss, auc, kappa, file.py:function of your own
     folds: Folds = 0  # models that take turns and are averaged; 0: a single split
     refit: bool = False  # submit a model that was trained once more, on everything
     epochs: Count = 10  # passes over the training part, at most

@@ -7,15 +7,17 @@
     model.json           fold2/, ...
     probabilities.csv    Id, part, fold, group, truth, predicted, and p_<class> for each class, in
                          the order of vocab
-    history.csv          fold, epoch, train_loss, valid_loss, accuracy, f1_score
+    history.csv          fold, epoch, train_loss, valid_loss, accuracy, f1_score, and another metric
+                         where one was asked for
     metrics.json         scores and seconds; a run without it has not finished
     unfinished/          what the run needs to go on after a kill; gone when it has ended well
     examples.json, *.png, report.html    what people look at
 
 In probabilities.csv `part` is "local" for the images that the score is of, each predicted by a
 model that has seen neither it nor its near duplicates (`fold` says which), and "test" for those of
-the submission, predicted by the mean of all models. A cell that a spreadsheet would take for a
-formula has an apostrophe before it: `files.read_own_csv` gives back what was meant.
+the submission, predicted by the mean of all models. Probabilities are calibrated. A cell that a
+spreadsheet would take for a formula has an apostrophe before it: `files.read_own_csv` gives back
+what was meant.
 """
 
 import json
@@ -158,7 +160,7 @@ def probability_table(items, probabilities, vocab, part, fold=""):
     """Rows of probabilities.csv as a data frame for the data frame `items` (Id and, where known,
     label and group), whose `probabilities` are [n, classes] in the order of `vocab`.
     """
-    probabilities = np.asarray(probabilities, np.float32)
+    probabilities = np.asarray(probabilities)
     table = pd.DataFrame({"Id": items["Id"].to_numpy(), "part": part, "fold": fold})
     table["group"] = items["group"].to_numpy() if "group" in items else ""
     table["truth"] = items["label"].to_numpy() if "label" in items else ""

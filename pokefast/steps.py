@@ -7,26 +7,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from safetensors.torch import load_file
 
 from pokefast.data.splits import AllSplitter, FoldSplitter
 from pokefast.files import read_own_csv, write_json, write_own_csv
 from pokefast.names import shown
-from pokefast.prediction.model_file import DESCRIPTION, WEIGHTS, save_model
+from pokefast.prediction.model_file import DESCRIPTION, WEIGHTS, save_model, save_temperature
 from pokefast.report.examples import write_examples
 from pokefast.report.page import write_index, write_report
 from pokefast.report.plots import draw_figures
 from pokefast.runs import probability_columns, probability_table, work_folder
-from pokefast.scoring.interval import f1_interval
-from pokefast.scoring.metrics import scores
+from pokefast.scoring.calibration import (
+    fit_temperature,
+    fold_temperatures,
+    reliability,
+    tempered,
+)
+from pokefast.scoring.interval import score_interval
+from pokefast.scoring.metrics import metric_title, scores
 from pokefast.scoring.submission import make_submission, write_submission
 from pokefast.training.checkpoint import CheckpointCallback, ResumeCallback, read_checkpoint
 from pokefast.training.learner import fit, predict
 
 __all__ = [
+    "Calibration",
     "Clock",
     "Fitted",
+    "calibrate",
     "items_of",
     "learner_on",
     "predict_local",
@@ -40,7 +49,8 @@ __all__ = [
     "train",
 ]
 
-HISTORY = ["epoch", "train_loss", "valid_loss", "accuracy", "f1_score"]
+HISTORY = ["epoch", "train_loss", "valid_loss"]  # and fastai's metrics
+ALWAYS = ("f1_macro", "accuracy")  # metrics that every run has
 TEST_PART = 2  # number of the local test part among the loaders: training, validation, test
 
 
@@ -152,15 +162,50 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
     rows = [[fold, 0, *first]] if first else []
     values = learn.recorder.values if epochs and validate else []
     rows += [[fold, i, *row] for i, row in enumerate(values, 1)]
-    return Fitted(learn, pd.DataFrame(rows, columns=["fold", *HISTORY]), epochs, fold)
+    columns = ["fold", *HISTORY, *(metric.name for metric in learn.metrics)]
+    return Fitted(learn, pd.DataFrame(rows, columns=columns), epochs, fold)
 
 
-def predict_test(models, competition, o):
-    """Rows of probabilities.csv for the competition's test images: the mean of the models."""
+@dataclass(frozen=True)
+class Calibration:
+    """Calibrated probabilities of each fit's local test part, and what metrics.json says of it: the
+    submission's `temperature`, reliability curves `before` and `after`.
+    """
+
+    rows: list
+    about: dict
+
+
+def calibrate(fits, o):
+    """The `Calibration` of the fits: a single model's temperature is fitted on its validation part,
+    that of each fold on the others' predictions, that of the submission on all of these.
+    """
+    learns = [one.learn for one in fits]
+    truth = [np.asarray(learn.dls[TEST_PART].targets) for learn in learns]
+    found = [np.asarray(predict(learn, learn.dls[TEST_PART], o.tta)) for learn in learns]
+    ends = np.cumsum([len(part) for part in truth])
+    truth, found = np.concatenate(truth), np.concatenate(found)
+    if o.folds:
+        folds = np.searchsorted(ends, np.arange(len(truth)), side="right")
+        temperature = fit_temperature(truth, found)
+        mended = tempered(found, fold_temperatures(truth, found, folds))
+    else:
+        valid = learns[0].dls.valid
+        temperature = fit_temperature(valid.targets, predict(learns[0], valid, o.tta))
+        mended = tempered(found, temperature)
+    curves = {"before": reliability(truth, found), "after": reliability(truth, mended)}
+    return Calibration(np.split(mended, ends[:-1]), {"temperature": temperature, **curves})
+
+
+def predict_test(models, competition, o, temperature, folder):
+    """Rows of probabilities.csv for the competition's test images: the mean of the models at this
+    temperature, which is noted beside the models in the run's `folder`.
+    """
     dl = models[0].dls.test_dl(competition.test).prepare()
     mean = sum(predict(learn, dl, o.tta) for learn in models) / len(models)
+    save_temperature(folder, temperature)
     vocab = list(models[0].dls.vocab)
-    return probability_table(competition.test, mean, vocab, "test")
+    return probability_table(competition.test, tempered(mean, temperature), vocab, "test")
 
 
 def submit(task, table, competition, folder):
@@ -175,32 +220,39 @@ def submit(task, table, competition, folder):
     return file
 
 
-def predict_local(fitted, o):
-    """Rows of probabilities.csv for the local test part of a fit."""
-    dl, vocab = fitted.learn.dls[TEST_PART], list(fitted.learn.dls.vocab)
-    probabilities = predict(fitted.learn, dl, o.tta)
-    return probability_table(dl.items, probabilities, vocab, "local", fitted.fold)
+def predict_local(fitted, rows):
+    """Rows of probabilities.csv for the local test part of a fit, from those of a `Calibration`."""
+    dls = fitted.learn.dls
+    return probability_table(dls[TEST_PART].items, rows, list(dls.vocab), "local", fitted.fold)
 
 
-def score(fits, table, competition):
-    """What metrics.json holds, but for the seconds; `table` is that of probabilities.csv."""
+def score(fits, table, competition, metric):
+    """What metrics.json holds, but for the seconds; `table` is that of probabilities.csv.
+
+    The `metric` that counts is named `metric` there, its value and interval are below that name.
+    """
     learn, local = fits[0].learn, table[table["part"] == "local"]
     vocab, items = list(learn.dls.vocab), items_of(learn.dls)
     parts = zip(("n_train", "n_valid", "n_test"), learn.dls.loaders, strict=True)
+    truth = pd.Index(vocab).get_indexer(local["truth"])
+    probabilities = local[probability_columns(vocab)].to_numpy()
     metrics = {name: dl.n for name, dl in parts} | {
         **scores(local["truth"], local["predicted"], vocab),
+        "metric": metric.name,
         "n_test": len(local),
         "epochs": max(one.epochs for one in fits),
         "device": learn.dls.device.type,
         "dtype": str(learn.precision.dtype).removeprefix("torch."),
         "n_parameters": sum(p.numel() for p in learn.model.parameters()),
     }
+    metrics.setdefault(metric.name, metric.value(truth, probabilities))
     if "group" in items:
         metrics["n_groups"] = items["group"].nunique()
         if not items["group"].is_unique:  # otherwise a near duplicate may be on the other side
             n_hidden = len(competition.test) + len(competition.bad_test)
-            ends = f1_interval(local["truth"], local["predicted"], local["group"], vocab, n_hidden)
-            metrics |= dict(zip(("f1_macro_low", "f1_macro_high"), ends, strict=True))
+            ends = score_interval(metric, truth, probabilities, local["group"], n_hidden)
+            names = f"{metric.name}_low", f"{metric.name}_high"
+            metrics |= dict(zip(names, ends, strict=True)) if ends else {}
     return metrics
 
 
@@ -210,16 +262,17 @@ def items_of(dls):
 
 
 def scores_text(m):
-    """Macro-F1, accuracy and F1 of each class, as lines."""
-    interval = ""
-    if "f1_macro_low" in m:
+    """The metric, macro-F1, accuracy and F1 of each class, as lines."""
+    name, interval = m["metric"], ""
+    if f"{name}_low" in m:
         interval = (
-            f"\nthe hidden test's should be between {m['f1_macro_low']:.3f} and "
-            f"{m['f1_macro_high']:.3f} (95%, bootstrap over local and hidden groups)"
+            f"\nthe hidden test's should be between {m[f'{name}_low']:.3f} and "
+            f"{m[f'{name}_high']:.3f} (95%, bootstrap over local and hidden groups)"
         )
+    shown_first = "" if name in ALWAYS else f"{metric_title(name)} {m[name]:.4f}, "
     each = "\n".join(f"  {shown(name):<12}{value:.3f}" for name, value in m["per_class_f1"].items())
     return (
-        f"local test part, {m['n_test']} images: macro-F1 {m['f1_macro']:.4f}, "
+        f"local test part, {m['n_test']} images: {shown_first}macro-F1 {m['f1_macro']:.4f}, "
         f"accuracy {m['accuracy']:.4f}{interval}\n{each}"
     )
 
@@ -243,7 +296,7 @@ def show(folder, learn, local, table, metrics, competition, log, clock):
     with _guard("W&B log"):
         paths = competition.train.set_index("Id")["path"]
         log.results(table, paths, metrics)
-        log.finish({k: metrics[k] for k in ("f1_macro", "accuracy", "epochs")})
+        log.finish({k: metrics[k] for k in {*ALWAYS, metrics["metric"], "epochs"}})
 
 
 @contextmanager

@@ -36,9 +36,11 @@ from pokefast.runs import (
     versions,
     write_run,
 )
+from pokefast.scoring.metrics import choose_metric
 from pokefast.scoring.submission import check_sample
 from pokefast.steps import (
     Clock,
+    calibrate,
     items_of,
     learner_on,
     predict_local,
@@ -128,11 +130,14 @@ def run_task(task, options=None, data=None, out=None, resume=None):
         submissions = folder.parent.parent / SUBMISSIONS.name
     o = (options or task.recipe()).resolved()
     check_wandb(o.wandb)
+    choose_metric(o.metric)
     with clock("prepare"):
         competition = open_competition(data, task.name, o.skip_bad)
         whole = None
         if o.folds or o.refit:  # decoded once for all that train on parts of it
             whole = task.get_dls(competition, o, AllSplitter()).train.prepare()
+    metric = choose_metric(o.metric, competition.vocab)
+    _say_metric(task, metric)
     o = _adapted(task, o, competition, whole)
     load = partial(learner_on, task, competition, whole, clock)
     learn = load(o, splitters(o)[0])
@@ -144,12 +149,13 @@ def run_task(task, options=None, data=None, out=None, resume=None):
     with unfinished(folder), _said_how_to_go_on(task, folder):
         log = WandbLog(o.wandb, task.name, folder)
         fits, models = train(task, competition, o, load, learn, folder, log, clock)
-        test = predict_test(models, competition, o)
+        calibration = calibrate(fits, o)
+        test = predict_test(models, competition, o, calibration.about["temperature"], folder)
         file = submit(task, test, competition, submissions)
-        local = [predict_local(one, o) for one in fits]
+        local = [predict_local(*one) for one in zip(fits, calibration.rows, strict=True)]
         table = pd.concat([*local, test], ignore_index=True)
         write_own_csv(folder / "probabilities.csv", table)
-        metrics = score(fits, table, competition)
+        metrics = score(fits, table, competition, metric) | {"calibration": calibration.about}
         write_json(folder / "metrics.json", metrics | clock.metrics())
         print(scores_text(metrics), flush=True)
         show(folder, fits[0].learn, local[0], table, metrics, competition, log, clock)
@@ -265,6 +271,17 @@ def _say_parts(task, dls, clock):
         if each.max() == 1
         else f"{task.name}: {len(each)} groups of near duplicates in {len(items)} images, "
         f"{each.median():.0f} images each (at most {each.max()})",
+        flush=True,
+    )
+
+
+def _say_metric(task, metric):
+    if metric.name == task.recipe().metric:
+        return
+    order = f", of the classes in the order {', '.join(map(shown, metric.order))}"
+    print(
+        f"{task.name}: scored by {metric.title}, {'less' if metric.lower else 'more'} is better"
+        f"{order if metric.order else ''}",
         flush=True,
     )
 

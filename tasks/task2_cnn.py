@@ -32,6 +32,7 @@ from pokefast.data.splits import StratifiedSplitter
 from pokefast.images import PILImageRGBA
 from pokefast.models.networks import cnn
 from pokefast.options import Between, Options
+from pokefast.scoring.metrics import choose_metric
 from pokefast.task import Task, main, open_competition
 from pokefast.training.callbacks import AverageWeightsCallback, WeightedSamplingCallback
 from pokefast.training.learner import make_learner
@@ -53,9 +54,9 @@ class CNNOptions(Options):
     sampler: bool = False  # draw training images by 1 / count of their class
     average: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
     predict_uncropped: bool = False  # predict whole images all the same
-    early_stop: bool = False  # by validation macro-F1; the best epoch is restored
+    early_stop: bool = False  # by the validation part's metric; the best epoch is restored
     stop_window: Annotated[int, Between(2)] = 5  # early stop: epochs that it looks at
-    stop_tolerance: Annotated[float, Between(0, 1)] = 0.02  # (max - min) / max of their macro-F1
+    stop_tolerance: Annotated[float, Between(0, 1)] = 0.02  # (max - min) / max of their metric
 
     def for_prediction(self):
         """Whole images for a model of crops, where asked for: what the report's code did."""
@@ -129,7 +130,9 @@ def get_learner(dls, o=None):
     if o.average:
         cbs.append(AverageWeightsCallback(o.average))
     if o.early_stop:
-        cbs.append(PlateauStopCallback(window=o.stop_window, tolerance=o.stop_tolerance))
+        watched = choose_metric(o.metric, list(dls.vocab))
+        rule = dict(window=o.stop_window, tolerance=o.stop_tolerance)
+        cbs.append(PlateauStopCallback(watched.column, watched.lower, **rule))
     return make_learner(dls, cnn(4, len(dls.vocab), o.stages, o.head, SIZE), o, cbs=cbs)
 
 

@@ -50,6 +50,7 @@ from pokefast.models.transfer import (
     vision_arch,
 )
 from pokefast.options import Between, Options
+from pokefast.scoring.metrics import choose_metric
 from pokefast.task import Task, main, open_competition
 from pokefast.training.callbacks import (
     AverageWeightsCallback,
@@ -90,7 +91,7 @@ class TransferOptions(Options):
     augment: bool = True  # flips, turns, shifts, scale and colour of training images
     mix: Literal["none", "mixup", "cutmix"] = "none"  # blends of training images
     average: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
-    early_stop: bool = False  # by validation macro-F1; the best epoch is restored
+    early_stop: bool = False  # by the validation part's metric; the best epoch is restored
     stop_patience: Annotated[int, Between(1)] = 10  # early stop: epochs without a better one
     stop_start: Annotated[int, Between(0)] = 10  # early stop: epoch from which they count
 
@@ -235,7 +236,9 @@ def get_learner(dls, o=None):
     if o.average:
         cbs.append(AverageWeightsCallback(o.average))
     if o.early_stop:
-        cbs.append(PatienceStopCallback(patience=o.stop_patience, start=o.stop_start))
+        watched = choose_metric(o.metric, list(dls.vocab))
+        rule = dict(patience=o.stop_patience, start=o.stop_start)
+        cbs.append(PatienceStopCallback(watched.column, watched.lower, **rule))
     model = transfer(
         o.arch,
         n_classes,

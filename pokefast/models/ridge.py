@@ -159,7 +159,8 @@ def solve(learn, validate=True):
         return []
     with learn.no_bar():
         loss, *metrics = learn.validate(dl=described(learn, learn.dls.valid))
-    print(f"head solved  valid_loss {loss:.4f}  f1_score {metrics[1]:.4f}", flush=True)
+    name = learn.metrics[-1].name
+    print(f"head solved  valid_loss {loss:.4f}  {name} {metrics[-1]:.4f}", flush=True)
     return [float("nan"), loss, *metrics]
 
 

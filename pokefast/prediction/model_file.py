@@ -14,7 +14,8 @@ from pokefast.files import atomic_path, write_json
 from pokefast.models.networks import build
 from pokefast.prediction.pipeline import describe_pipeline, make_pipeline
 
-__all__ = ["DESCRIPTION", "FORMAT", "WEIGHTS", "describe_model", "load_model", "save_model"]
+__all__ = ["DESCRIPTION", "FORMAT", "WEIGHTS", "describe_model", "load_model", "model_folders"]
+__all__ += ["save_model", "save_temperature"]
 
 FORMAT = 2  # of model.json; 1 had other crops
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -39,6 +40,7 @@ def describe_model(learn, o):
         "vocab": list(learn.dls.vocab),
         "precision": o.precision,
         "tta": bool(o.tta),
+        "temperature": 1.0,  # of the probabilities: see `save_temperature`
         "channels_last": any(isinstance(cb, ChannelsLast) for cb in learn.cbs),
     }
 
@@ -49,6 +51,23 @@ def save_model(folder, learn, o):
     with atomic_path(Path(folder) / WEIGHTS) as temp:
         save_file(state, temp)
     write_json(Path(folder) / DESCRIPTION, describe_model(learn, o))
+
+
+def model_folders(run):
+    """The folders of a run's models: its own, or those of its folds in their order."""
+    folders = [Path(run)]
+    if not (Path(run) / DESCRIPTION).exists():
+        found = [file.parent for file in Path(run).glob(f"fold*/{DESCRIPTION}")]
+        folders = sorted(found, key=lambda folder: (len(folder.name), folder.name)) or folders
+    return folders
+
+
+def save_temperature(run, temperature):
+    """Note in a run's model.json files at which temperature their probabilities are calibrated."""
+    for folder in model_folders(run):
+        file = folder / DESCRIPTION
+        description = json.loads(file.read_text(encoding="utf-8"))
+        write_json(file, description | {"temperature": temperature})
 
 
 def load_model(folder):

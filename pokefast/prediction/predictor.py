@@ -12,8 +12,9 @@ from fastai.torch_core import default_device
 
 from pokefast.errors import UserError
 from pokefast.images import image_error
-from pokefast.prediction.model_file import DESCRIPTION, load_model
+from pokefast.prediction.model_file import DESCRIPTION, load_model, model_folders
 from pokefast.prediction.pipeline import make_loader
+from pokefast.scoring.calibration import tempered
 from pokefast.training.callbacks import PlainTensorCallback
 from pokefast.training.learner import predict
 from pokefast.training.precision import PrecisionCallback, choose_dtype
@@ -56,7 +57,7 @@ class Predictor:
         return [self._prediction(row) for row in self.probabilities(images).tolist()]
 
     def probabilities(self, images, bs=256):
-        """Probabilities [n, classes] in the order of `vocab`, for a list of images.
+        """Calibrated probabilities [n, classes] in the order of `vocab`, for a list of images.
 
         Raises UserError with the names of files that cannot be read.
         """
@@ -73,7 +74,8 @@ class Predictor:
         for model in self.models:
             learn = Learner(dls, model, loss_func=CrossEntropyLossFlat(), cbs=cbs)
             rows = rows + predict(learn, dl, self.description["tta"])
-        return rows / len(self.models)
+        mean, temperature = rows / len(self.models), self.description.get("temperature", 1.0)
+        return mean if temperature == 1 else torch.from_numpy(tempered(mean, temperature))
 
     def _prediction(self, row):
         ranked = sorted(zip(row, self.vocab, strict=True), key=lambda pair: -pair[0])
@@ -86,11 +88,7 @@ def load_predictor(run, device=None, precision=None):
 
     Raises UserError for a folder without a model, or with a damaged one.
     """
-    folders = [Path(run)]
-    if not (Path(run) / DESCRIPTION).exists():
-        found = [file.parent for file in Path(run).glob(f"fold*/{DESCRIPTION}")]
-        folders = sorted(found, key=lambda folder: (len(folder.name), folder.name)) or folders
-    models, descriptions = zip(*map(load_model, folders), strict=True)
+    models, descriptions = zip(*map(load_model, model_folders(run)), strict=True)
     if any(d != descriptions[0] for d in descriptions):
         raise UserError(f"{run}: the {DESCRIPTION} of its folds differ")
     return Predictor(models, descriptions[0], device, precision)

@@ -18,10 +18,11 @@ from pokefast.errors import UserError
 from pokefast.files import ROOT, RUNS, atomic_path
 from pokefast.options import run_cli
 from pokefast.report.plots import FIGURES, RunFiles, draw_figures, to_svg
+from pokefast.scoring.metrics import metric_title
 
 __all__ = ["write_report", "write_index", "newest_run", "main"]
 
-CHARTS = ("curves", "confusion", "f1", "class_counts")  # as SVG; images stay HTML
+CHARTS = ("curves", "confusion", "f1", "class_counts", "reliability")  # as SVG; images stay HTML
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -43,6 +44,7 @@ def write_report(folder):
             name=files.folder.resolve().name,
             run=files.run,
             m=files.metrics,
+            score=_metric(files.metrics),
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, UndefinedError) as e:
         reason = f"{type(e).__name__}: {e}"
@@ -102,9 +104,12 @@ def _index_row(files):
     given = ", ".join(
         f"{k} {_plain(v)}" for k, v in run["given"].items() if k not in ("recipe", "seed")
     )
-    numbers = [(-1, "", "num")] * 6
+    numbers = [(-1, "", "num")] * 7
     if m is not None:
-        numbers = [(m[k], f"{m[k]:.4f}", "num") for k in ("f1_macro", "accuracy")]
+        metric = _metric(m)
+        text = f"{metric['name']} {metric['value']:.4f}"
+        numbers = [(metric["value"], text, "num")]
+        numbers += [(m[k], f"{m[k]:.4f}", "num") for k in ("f1_macro", "accuracy")]
         numbers += [(m["epochs"], m["epochs"], "num")]
         numbers += [(m[k], _seconds(m[k]), "num") for k in ("train_seconds", "total_seconds")]
         numbers += [(m["n_parameters"], f"{m['n_parameters']:,}", "num")]
@@ -113,6 +118,13 @@ def _index_row(files):
     cells += [(given, given, "soft"), (at, when, "soft")]
     page = (files.folder / "report.html").is_file()
     return dict(name=files.folder.name, page=page, cells=cells, time=at, finished=m is not None)
+
+
+def _metric(m):
+    """What a run's metrics.json says of the metric that counts, macro-F1 in older ones."""
+    name = m.get("metric", "f1_macro")
+    ends = [m.get(f"{name}_{end}") for end in ("low", "high")]
+    return {"name": name, "title": metric_title(name), "value": m[name], "ends": ends}
 
 
 def _render(template, script=None, **values):

@@ -23,6 +23,7 @@ from PIL import Image
 from pokefast.errors import UserError
 from pokefast.files import atomic_path
 from pokefast.runs import read_json, read_run
+from pokefast.scoring.metrics import metric_title
 
 __all__ = [
     "ACCENT",
@@ -38,6 +39,7 @@ __all__ = [
     "from_data_uri",
     "image_rows",
     "most_confused",
+    "reliability",
     "save",
     "to_data_uri",
     "to_svg",
@@ -50,6 +52,7 @@ THEME = {TEXT: "text", GREY: "soft", LINE: "line", CARD: "card", ACCENT: "accent
 WIDTH = 3.8  # inches of a chart: a phone's width, at which its letters stay legible
 SIZE = 8  # points, of letters
 MOST = 30  # classes that a chart shows
+TENTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 LONGEST = 160  # pixels, longer side of an image in a data URI
 
 
@@ -154,6 +157,8 @@ def curves(history):
     figure, (top, bottom) = _chart(3.7, rows=2)
     losses = {"train_loss": ("training", GREY), "valid_loss": ("validation", ACCENT)}
     scores = {"accuracy": ("accuracy", SECOND), "f1_score": ("macro-F1", ACCENT)}
+    known = {"fold", "epoch", *losses, *scores}
+    scores |= {name: (metric_title(name), TEXT) for name in history if name not in known}
     for ax, title, columns in ((top, "loss", losses), (bottom, "validation scores", scores)):
         for column, (name, color) in columns.items():
             for _, part in history.groupby("fold", dropna=False):
@@ -170,6 +175,24 @@ def curves(history):
         ax.legend(**place, frameon=False, fontsize=SIZE, handlelength=1, labelcolor=GREY)
     bottom.set_ylim(top=1.03)
     bottom.set_xlabel("epoch", fontsize=SIZE, color=GREY)
+    return figure
+
+
+def reliability(before, after):
+    """How often predictions are right by how sure they are, as `scoring.calibration.reliability`
+    gives it before and after calibration.
+    """
+    figure, (ax,) = _chart(2.6)
+    ax.plot((0, 1), (0, 1), color=LINE, lw=1)
+    for name, curve, color in (("as trained", before, GREY), ("calibrated", after, ACCENT)):
+        style = dict(color=color, lw=1.5, marker="o", ms=3, clip_on=False)
+        label = f"{name}, off by {curve['error']:.3f}"
+        ax.plot(curve["confidence"], curve["accuracy"], label=label, **style)
+    ax.set(xlim=(0, 1), ylim=(0, 1), xticks=TENTHS, yticks=TENTHS)
+    ax.grid(color=LINE, lw=0.7)
+    ax.set_xlabel("probability of the predicted class", fontsize=SIZE, color=GREY)
+    ax.set_title("fraction that is right", loc="left", fontsize=SIZE, color=TEXT)
+    ax.legend(loc="upper left", frameon=False, fontsize=SIZE, labelcolor=GREY)
     return figure
 
 
@@ -279,6 +302,11 @@ def from_data_uri(uri):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
+def _reliability(files):
+    if found := (files.metrics or {}).get("calibration"):
+        return reliability(found["before"], found["after"])
+
+
 def _batch(files):
     if shown := (files.examples or {}).get("batch"):
         parts = [shown[i : i + 8] for i in range(0, len(shown), 8)]
@@ -314,6 +342,7 @@ FIGURES = {
     "curves": lambda f: None if f.history is None or f.history.empty else curves(f.history),
     "f1": lambda f: f.metrics and f1_bars(f.metrics, f.run["vocab"]),
     "confusion": lambda f: f.metrics and confusion(f.metrics["confusion"], f.run["vocab"]),
+    "reliability": _reliability,
     "batch": _batch,
     "crops": _crops,
     "gradcam": _gradcam,

@@ -16,6 +16,7 @@ from fastai.learner import Recorder
 from torch import nn
 
 from pokefast.errors import UserError
+from pokefast.scoring.metrics import choose_metric
 
 __all__ = ["MODES", "WandbCallback", "WandbLog", "check_wandb", "wandb_config"]
 
@@ -29,11 +30,11 @@ N_WRONG = 32  # images in the table of the most wrong ones
 
 # fastai's names, and those of the report
 METRICS = {"train_loss": "loss", "valid_loss": "eval_loss", "accuracy": "eval_accuracy"}
+REPORTS_METRIC = {"f1_macro": "f1_score, macro"}
 # which of its values a run's summary holds
 BEST = {"loss": "min", "eval_loss": "min", "f1_score": "max", "eval_accuracy": "max"}
 # names in the summary, and in metrics.json
 SCORES = {"test_f1_score": "f1_macro", "test_accuracy": "accuracy"}
-SCORES |= {"test_f1_score_low": "f1_macro_low", "test_f1_score_high": "f1_macro_high"}
 
 
 def check_wandb(mode):
@@ -80,7 +81,7 @@ def wandb_config(learn, o):
         "learning_rate": o.lr,
         "batch_size": o.bs,
         "loss_function": type(loss).__name__,
-        "metric_function": "f1_score, macro",
+        "metric_function": REPORTS_METRIC.get(o.metric, choose_metric(o.metric).title),
         "device": learn.dls.device.type,
         "n_parameters": sum(p.numel() for p in learn.model.parameters()),
         "n_train": learn.dls.train.n,
@@ -155,7 +156,9 @@ class WandbLog:
         if self.run is None:
             self.run = self._init(learn, o)
         prefix = f"fold{fold}/" if o.folds else ""
-        for name, best in BEST.items():
+        metric = choose_metric(o.metric, list(learn.dls.vocab))
+        own = {METRICS.get(metric.column, metric.column): "min" if metric.lower else "max"}
+        for name, best in (own | BEST).items():
             self.run.define_metric(prefix + name, step_metric="epoch", summary=best)
         return [WandbCallback(self.run, prefix)]
 
@@ -203,7 +206,8 @@ class WandbLog:
 
         `probabilities` is probabilities.csv as a data frame, of which the rows of part "local"
         count; `images` maps Id to file; `scores` is what `pokefast.scoring.metrics.scores` returns,
-        with f1_macro_low and f1_macro_high where there is an interval.
+        with `metric`, the name of the one that counts, its value and, where there is an interval,
+        its ends below that name with _low and _high.
         """
         if self.run is None:
             return
@@ -211,8 +215,11 @@ class WandbLog:
 
         vocab = list(scores["per_class_f1"])
         local = probabilities[probabilities["part"] == "local"]
+        metric = scores.get("metric", "f1_macro")
+        own = next((name for name, key in SCORES.items() if key == metric), f"test_{metric}")
+        names = SCORES | {f"{own}{end}": f"{metric}{end}" for end in ("", "_low", "_high")}
         self.run.summary.update(
-            {name: scores[key] for name, key in SCORES.items() if key in scores}
+            {name: scores[key] for name, key in names.items() if key in scores}
             | {f"test_f1_{name}": value for name, value in scores["per_class_f1"].items()}
         )
         each = wandb.Table(["class", "f1"], [list(i) for i in scores["per_class_f1"].items()])

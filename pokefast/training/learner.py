@@ -13,7 +13,7 @@ from fastai.optimizer import OptimWrapper
 from fastcore.imports import IN_NOTEBOOK
 
 from pokefast.errors import UserError
-from pokefast.scoring.metrics import learner_metrics
+from pokefast.scoring.metrics import choose_metric, learner_metrics
 from pokefast.training.callbacks import (
     FlipTTACallback,
     LineLoggerCallback,
@@ -34,11 +34,11 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, cbs=(), path="."):
     """A Learner with the precision, optimizer, metrics and output that options `o` ask for.
 
-    `o` has optimizer, lr, wd, precision and, for the default cross-entropy, label_smoothing.
-    `create` is Learner or another function of its arguments, as fastai's `vision_learner`. What
-    `save`, `export` and fastai's callbacks write goes to the folder `path`: by fastai's own default
-    it would go to the competition's. Raises UserError where a batch is larger than the training
-    part.
+    `o` has optimizer, lr, wd, precision, metric and, for the default cross-entropy,
+    label_smoothing. `create` is Learner or another function of its arguments, as fastai's
+    `vision_learner`. What `save`, `export` and fastai's callbacks write goes to the folder `path`:
+    by fastai's own default it would go to the competition's. Raises UserError where a batch is
+    larger than the training part.
     """
     if len(dls.train) == 0:
         raise UserError(
@@ -53,7 +53,7 @@ def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, c
         splitter=splitter or decay_split,
         lr=o.lr,
         wd=o.wd if splitter else [o.wd, 0.0],
-        metrics=learner_metrics(len(dls.vocab)),
+        metrics=learner_metrics(len(dls.vocab), choose_metric(o.metric, list(dls.vocab))),
         path=path,
         model_dir=".",  # lr_find would leave an empty folder "models" behind
         cbs=[PlainTensorCallback(), PrecisionCallback(choose_dtype(o.precision, dls.device)), *cbs],

@@ -12,7 +12,8 @@ __all__ = ["BestEpochCallback", "PlateauStopCallback", "PatienceStopCallback"]
 
 
 class BestEpochCallback(TrackerCallback):
-    """Keep the weights of the epoch with the highest `monitor`, and put them back at the end.
+    """Keep the weights of the epoch with the best `monitor`, the lowest where `lower`, and put them
+    back at the end.
 
     fastai's `SaveModelCallback` does it by a file of a fixed name, which two runs would share.
     Raises UserError where `monitor` is not among the metrics.
@@ -20,8 +21,8 @@ class BestEpochCallback(TrackerCallback):
 
     order = TrackerCallback.order + 3
 
-    def __init__(self, monitor="f1_score"):
-        super().__init__(monitor=monitor, comp=np.greater)
+    def __init__(self, monitor="f1_score", lower=False):
+        super().__init__(monitor=monitor, comp=np.less if lower else np.greater)
 
     def before_fit(self):
         """Forget the last fit."""
@@ -64,17 +65,17 @@ class BestEpochCallback(TrackerCallback):
 
 class PlateauStopCallback(BestEpochCallback):
     """The report's early stop of task 2: (max - min) / max of the last `window` values of
-    `monitor` is below `tolerance`.
+    `monitor`, in size, is below `tolerance`.
     """
 
-    def __init__(self, monitor="f1_score", window=5, tolerance=0.02):
-        super().__init__(monitor)
+    def __init__(self, monitor="f1_score", lower=False, window=5, tolerance=0.02):
+        super().__init__(monitor, lower)
         self.window, self.tolerance = window, tolerance
 
     def reason(self):
         """The spread over the window, where it is small."""
         last = self.values[-self.window :]
-        spread = (max(last) - min(last)) / max(max(last), 1e-12)
+        spread = (max(last) - min(last)) / max(*map(abs, last), 1e-12)
         if len(last) == self.window and spread < self.tolerance:
             return (
                 f"changed by {spread:.2%} over the last {self.window} epochs, "
@@ -88,8 +89,8 @@ class PatienceStopCallback(BestEpochCallback):
     epoch `start` on. fastai's `EarlyStoppingCallback` counts from the first.
     """
 
-    def __init__(self, monitor="f1_score", patience=10, start=10):
-        super().__init__(monitor)
+    def __init__(self, monitor="f1_score", lower=False, patience=10, start=10):
+        super().__init__(monitor, lower)
         self.patience, self.start = patience, start
 
     def reason(self):

@@ -63,7 +63,9 @@ def _metrics(vocab, epochs):
     f1 = 2 * counts.diagonal() / (counts.sum(1) + counts.sum(0))
     return {
         "f1_macro": float(f1.mean()),
+        "metric": "f1_macro",
         "accuracy": 0.875,
+        "calibration": {"temperature": 0.8, "before": _curve(0.2), "after": _curve(0.02)},
         "per_class_f1": dict(zip(vocab, f1.tolist(), strict=True)),
         "confusion": counts.tolist(),
         "n_train": 1000,
@@ -77,6 +79,10 @@ def _metrics(vocab, epochs):
         "train_seconds": 61.25,
         "total_seconds": 4000,
     }
+
+
+def _curve(error):
+    return {"confidence": [0.3, 0.9], "accuracy": [0.3 + error, 0.9], "error": error}
 
 
 def _examples(vocab, cams):

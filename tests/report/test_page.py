@@ -20,7 +20,7 @@ from pokefast.report.plots import FIGURES, draw_figures
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")
-CHARTS = {"class_counts", "curves", "f1", "confusion"}
+CHARTS = {"class_counts", "curves", "f1", "confusion", "reliability"}
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_a_page_shows_what_there_is(make_run, tmp_path):
     folder = make_run(tmp_path / "task1-x")
     edit(folder / "run.json", published=None)
     text = write_report(folder).read_text()
-    assert "published report" not in text and text.count("<svg") == 4
+    assert "published report" not in text and text.count("<svg") == 5
     (folder / "examples.json").unlink()
     (folder / "history.csv").unlink()
     text = write_report(folder).read_text()
@@ -237,6 +237,26 @@ def test_the_table_counts_what_it_leaves_out(make_run, tmp_path):
     (tmp_path / "other").mkdir()
     text = write_index(tmp_path).read_text()
     assert "1 finished runs" in text and "2 more, of another version or damaged, are" in text
+
+
+def test_a_run_is_headed_by_the_metric_that_it_was_scored_by(make_run, tmp_path):
+    folder = make_run(tmp_path / "task1-x")
+    more = dict(metric="log_loss", log_loss=0.4321, log_loss_low=0.41, log_loss_high=0.47)
+    edit(folder / "metrics.json", **more)
+    text = write_report(folder).read_text()
+    tile = re.search(r'class="tile first">(.*?)</div>', text, re.S)[1]
+    assert "0.4321" in tile and "log loss" in tile and "0.410 to 0.470" in tile
+    assert "macro-F1" in text and "Calibration" in text
+    assert "log_loss 0.4321" in write_index(tmp_path).read_text()
+
+
+def test_a_run_from_before_there_were_metrics_has_its_page(make_run, tmp_path):
+    folder = make_run(tmp_path / "task1-x")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["metric"], metrics["calibration"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    text = write_report(folder).read_text()
+    assert "macro-F1, local test part" in text and "Calibration" not in text
 
 
 def test_pictures_are_drawn_from_what_there_is(make_run, tmp_path):

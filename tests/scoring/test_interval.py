@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from pokefast.scoring.interval import f1_interval
+from pokefast.scoring.interval import score_interval
+from pokefast.scoring.metrics import METRICS, choose_metric
 
 LABELS = list("abcdefghi")
 FRACTIONS = np.array([50, 20, 38, 53, 24, 74, 22, 33, 84]) / 398  # of groups, as in task 3
+
+
+def f1_interval(truth, predicted, groups, labels, n_hidden=None, metric="f1_macro", **given):
+    """The interval of predictions that are sure of themselves."""
+    truth, predicted = (np.searchsorted(labels, values) for values in (truth, predicted))
+    rows = np.eye(len(labels))[predicted] * 0.9 + 0.1 / len(labels)
+    return score_interval(METRICS[metric], truth, rows, groups, n_hidden, **given)
 
 
 def world(rng, n_groups=368, images=3):
@@ -73,3 +81,42 @@ def test_ends_are_scores():
     assert f1_interval(truth, truth, groups, ["a", "b"], 8) == (1, 1)
     low, high = f1_interval(truth, ["a"] * 7 + ["b"], groups, ["a", "b"], 2)
     assert 0 <= low <= high <= 1
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_one_that_groups_make_wider(name):
+    truth, predicted, groups = world(np.random.default_rng(0))
+    low, high = f1_interval(truth, predicted, groups, LABELS, 276, name, draws=300)
+    low1, high1 = f1_interval(truth, predicted, range(len(truth)), LABELS, 276, name, draws=300)
+    numbers = (np.searchsorted(LABELS, values) for values in (truth, predicted))
+    truth, rows = next(numbers), np.eye(9)[next(numbers)] * 0.9 + 0.1 / 9
+    assert low < METRICS[name].value(truth, rows) < high
+    assert 1.2 < (high - low) / (high1 - low1) < 2
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_class_of_one_image_that_most_draws_lack_counts_where_it_is(name):
+    truth = [*"aaaabbbbc"]
+    low, high = f1_interval(truth, [*"aaabbbbac"], range(9), ["a", "b", "c"], 9, name, draws=300)
+    assert METRICS[name].limits[0] <= low < high <= METRICS[name].limits[1]
+
+
+def test_a_metric_of_ones_own_has_one_by_the_draws_that_it_takes(tmp_path):
+    (tmp_path / "m.py").write_text(
+        "from sklearn.metrics import roc_auc_score\n"
+        "def auc(truth, probabilities):\n"
+        "    return roc_auc_score(truth, probabilities, multi_class='ovr')\n"
+    )
+    metric = choose_metric(f"{tmp_path / 'm.py'}:auc", ["a", "b", "c"])
+    rng = np.random.default_rng(0)
+    truth, rows = np.arange(60) % 3, rng.dirichlet(np.ones(3), 60)
+    rows[range(60), truth] += 0.3
+    rows /= rows.sum(1, keepdims=True)
+    found = score_interval(metric, truth, rows, range(60), 60, draws=40)
+    known = score_interval(METRICS["auc"], truth, rows, range(60), 60, draws=40)
+    assert found == pytest.approx(known, abs=0.1)
+    truth[truth == 2] = 0  # scikit-learn refuses a set without one of the classes
+    truth[0] = 2
+    assert score_interval(metric, truth, rows, range(60), 60, draws=40)  # 6 of 10 draws have it
+    truth = np.arange(6) % 3
+    assert score_interval(metric, truth, rows[:6], range(6), 3, draws=40) is None  # few have all

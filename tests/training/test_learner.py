@@ -22,6 +22,7 @@ class Options:
     optimizer: str = "adamw"
     precision: str = "fp32"
     label_smoothing: float = 0.0
+    metric: str = "f1_macro"
     epochs: int = 2
     schedule: str = "constant"
     div: float = 10
