@@ -202,7 +202,7 @@ def test_a_page_shows_what_there_is(make_run, tmp_path):
     (folder / "examples.json").unlink()
     (folder / "history.csv").unlink()
     text = write_report(folder).read_text()
-    assert "most wrong" not in text and text.count("<svg") == 3
+    assert "most wrong" not in text and text.count("<svg") == 4
     edit(folder / "metrics.json", f1_macro_low=0.1234, f1_macro_high=0.4321)
     assert "0.123 to 0.432" in write_report(folder).read_text()
     assert ">contrast</dt><dd>0<" in text and ">flip</dt><dd>yes<" in text
