@@ -1,4 +1,4 @@
-# PY=python uses an active (conda) environment instead of .venv; DATA=dir is a competition folder in Kaggle's layout;
+# PY=python uses an active (conda) environment instead of .venv; DATA=dir is a folder of images and labels;
 # ARGS="..." goes to the script; WANDB=online|offline logs to Weights & Biases.
 VENV := .venv
 PY ?= $(VENV)/bin/python
@@ -8,7 +8,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 score bench ablations lr-find report options-page pictures test test-chaos lint lock clean
+.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report options-page pictures test test-chaos lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,14 @@ task1: $(ENV_STAMP)  ## the MLP on cropped pictures: train, score, write submiss
 task2: $(ENV_STAMP)  ## the CNN on whole pictures: train, score, write submissions/task2_submit.csv
 	$(RUN) tasks.task2_cnn $(LOG) $(OPTIONS)
 
-task3: $(ENV_STAMP)  ## transfer learning: train, score on creatures never seen, write submissions/task3_submit.csv
+task3: $(ENV_STAMP)  ## transfer learning: train, score on images without a near duplicate in training, write submissions/task3_submit.csv
 	$(RUN) tasks.task3_transfer $(LOG) $(OPTIONS)
+
+new: $(ENV_STAMP)  ## tasks/NAME.py, a script for images of your own [NAME=leaves DATA=dir]; make NAME then runs it
+	$(RUN) pokefast new $(if $(NAME),--name "$(NAME)") $(OPTIONS)
+
+%: tasks/%.py $(ENV_STAMP)  # what make new has written
+	$(RUN) tasks.$* $(LOG) $(OPTIONS)
 
 score: $(ENV_STAMP)  ## hidden-test score of every file in submissions/ [SOLUTION=file ARGS="--metric log_loss"]
 	$(RUN) pokefast.scoring.score $(if $(SOLUTION),--solution "$(SOLUTION)") $(ARGS)

@@ -30,9 +30,15 @@ __all__ = [
     "open_image",
 ]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+IMAGE_SUFFIXES += (".jfif", ".jpe", ".mpo", ".apng", ".avifs", ".dib", ".ico", ".tga", ".pcx")
+IMAGE_SUFFIXES += (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".pbm", ".pgm", ".ppm", ".pnm")
+IMAGE_SUFFIXES += (".pfm", ".qoi", ".sgi", ".dds")
 # by content, whatever the suffix; no other decoder of Pillow sees a file: EPS starts a program
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "DIB", "ICO")
+FORMATS += ("PCX", "QOI", "SGI", "DDS")
+BY_SUFFIX = {".tga": "TGA"}  # whose files begin with nothing that tells
+DRAFT = 1024  # pixels: a JPEG with more than twice as many on either side is decoded smaller
 MAX_PIXELS = 1 << 26  # phones take 50 million; while one is read, a pixel takes 9 bytes at most
 MATTE = (128, 128, 128)  # shows through transparent pixels: mid grey is 0 after mean-0.5 scaling
 SILENT = logging.NullHandler()  # instead of the terminal; handlers that somebody set up stay
@@ -54,8 +60,9 @@ def open_image(file, mode="RGB"):
 
     16-bit grey is scaled (Pillow's own convert clips it at 255), a transparent colour or palette
     entry is kept, alpha is composited on `MATTE` for "RGB" (Pillow's convert drops it), a camera's
-    orientation is applied; other metadata is ignored, broken or not. Raises UserError that names
-    the file for what is none of `FORMATS`, damaged or larger than `MAX_PIXELS`.
+    orientation is applied; other metadata is ignored, broken or not. A large photograph is decoded
+    at a fraction of its size, see `DRAFT`. Raises UserError that names the file for what is none of
+    `FORMATS`, damaged or larger than `MAX_PIXELS`.
     """
     try:
         return _read(file, mode)
@@ -88,7 +95,8 @@ def _read(file, mode):
         return _convert(file, mode)
     with open(file, "rb") as stream:
         try:
-            return _convert(Image.open(stream, formats=FORMATS), mode)
+            more = BY_SUFFIX.get(Path(stream.name).suffix.lower())
+            return _convert(Image.open(stream, formats=(more, *FORMATS) if more else FORMATS), mode)
         except Image.DecompressionBombError:
             raise
         except Exception:  # perhaps of broken metadata, which no viewer minds
@@ -148,6 +156,8 @@ def _convert(image, mode):
     raw = image.tile[0].args if image.format == "PNG" and image.tile else None
     if image.format == "TIFF":
         _silence_libtiff()
+    if image.format in ("JPEG", "MPO"):
+        image.draft(None, (DRAFT, DRAFT))  # a half, a quarter or an eighth, no side below this
     image.load()
     if image.format not in (None, "TIFF"):  # Pillow has turned a TIFF
         image = _turned(image)

@@ -89,12 +89,23 @@ class Options:
     saturation: Fraction = 0.0  # the same
     tta: bool = False  # average predictions over the mirror image
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # of the forward pass
+    labels: str | None = None  # table in the data's folder; or folders, inner-folders, names
+    id: str | None = None  # column of that table that names the images
+    label: str | None = None  # column that holds the class; several with commas: of 0 and 1
+    train: Path | None = None  # folder of training images, in the data's folder
+    valid_folder: Path | None = None  # folder to validate on (or --valid DIR); otherwise not used
+    test_folder: Path | None = None  # folder of the images to predict (or --test DIR)
+    sample: Path | None = None  # sample submission, whose columns, ids and order are taken
     skip_bad: bool = False  # go on without bad rows and images
     wandb: Literal["off", "offline", "online"] = "off"  # log to Weights & Biases
 
     def __post_init__(self):
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             _check(name, getattr(self, name), hint)
+        if self.valid_folder and self.folds:
+            raise UserError(
+                f"--valid {self.valid_folder} needs --folds 0: folds take turns to validate"
+            )
 
     def resolved(self):
         """The options with what "auto" stands for on this machine, as far as that can be known."""

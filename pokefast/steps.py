@@ -201,9 +201,11 @@ def predict_test(models, competition, o, temperature, folder):
     """Rows of probabilities.csv for the competition's test images: the mean of the models at this
     temperature, which is noted beside the models in the run's `folder`.
     """
+    save_temperature(folder, temperature)
+    if competition.test.empty:
+        return pd.DataFrame()
     dl = models[0].dls.test_dl(competition.test).prepare()
     mean = sum(predict(learn, dl, o.tta) for learn in models) / len(models)
-    save_temperature(folder, temperature)
     vocab = list(models[0].dls.vocab)
     return probability_table(competition.test, tempered(mean, temperature), vocab, "test")
 
@@ -212,7 +214,8 @@ def submit(task, table, competition, folder):
     """Write the submission from the test images' rows; returns its file."""
     fill = competition.train["label"].mode()[0]
     ids, labels = list(table["Id"]), list(table["predicted"])
-    submission = make_submission(competition, ids, labels, fill)
+    probabilities = table[probability_columns(competition.vocab)]
+    submission = make_submission(competition, ids, labels, fill, probabilities)
     file = write_submission(folder / f"{task.name}_submit.csv", submission)
     if competition.bad_test:
         print(f"{len(competition.bad_test)} unreadable test images got the label {shown(fill)}")
@@ -249,7 +252,7 @@ def score(fits, table, competition, metric):
     if "group" in items:
         metrics["n_groups"] = items["group"].nunique()
         if not items["group"].is_unique:  # otherwise a near duplicate may be on the other side
-            n_hidden = len(competition.test) + len(competition.bad_test)
+            n_hidden = len(competition.test) + len(competition.bad_test) or None
             ends = score_interval(metric, truth, probabilities, local["group"], n_hidden)
             names = f"{metric.name}_low", f"{metric.name}_high"
             metrics |= dict(zip(names, ends, strict=True)) if ends else {}

@@ -6,6 +6,7 @@ the run's folder at the end.
 
 import argparse
 import inspect
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -17,9 +18,10 @@ from pathlib import Path
 import pandas as pd
 
 from pokefast.data.competition import Competition, read_competition
+from pokefast.data.layout import Given, find_layout
 from pokefast.data.splits import AllSplitter, most_folds
 from pokefast.errors import UserError
-from pokefast.files import DATA, RUNS, SUBMISSIONS, write_json, write_own_csv
+from pokefast.files import DATA, ROOT, RUNS, SUBMISSIONS, write_json, write_own_csv
 from pokefast.names import shown
 from pokefast.options import add_options, changes, flag, parse, plain, to_exit_status
 from pokefast.prediction.model_file import describe_model
@@ -66,7 +68,8 @@ class Task:
     validation and test part, `get_learner(dls, options)` a Learner on them. `published` holds
     figures that a run's page shows beside its own, where the classes are `classes`.
     `phase_one(learn, options, validate)` fits something before the epochs and returns its row of
-    the history, empty where there is none.
+    the history, empty where there is none. `data` is the folder that is trained on where no other
+    is given, the embedded data where that is None.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Task:
     published: dict | None = None
     classes: tuple = ()
     phase_one: Callable | None = None
+    data: Path | None = None
 
     def recipe(self, name=None, **given):
         """The options of the recipe `name` (the first by default), those in `given` replaced."""
@@ -86,19 +90,38 @@ class Task:
             raise UserError(f"--recipe {name}: choose {' or '.join(found)}")
         return replace(found[name](), **given)
 
+    @property
+    def is_ours(self):
+        """Whether its script lies in tasks/; others write to the folder that one stands in."""
+        return Path(inspect.getfile(self.get_dls)).resolve().parent == ROOT / "tasks"
+
+    def line(self, arguments, data=None):
+        """The command that runs this task with `arguments` on the folder `data`: of make for the
+        scripts in tasks/, of Python for those elsewhere.
+        """
+        if not self.is_ours:
+            where = "" if data is None else f" --data {shlex.quote(data)}"
+            return f"python {short(inspect.getfile(self.get_dls))}{where} {arguments}"
+        where = "" if data is None else f" DATA={shlex.quote(data)}"
+        arguments = arguments.replace('"', '\\"').replace("$", "$$")
+        return f'make {self.name}{where} ARGS="{arguments}"'
+
 
 @dataclass(frozen=True)
 class Result:
-    """What a run left: its folder, what metrics.json holds, and the submission's file."""
+    """What a run left: its folder, what metrics.json holds, and the submission's file, None where
+    there are no test images.
+    """
 
     folder: Path
     scores: dict
-    submission: Path
+    submission: Path | None
 
 
-def open_competition(data, task, skip_bad=False):
+def open_competition(data, task, o=None):
     """The competition in folder `data`, or the embedded one of `task` ("task1") where that is None,
-    made if need be.
+    made if need be; what was found in it is printed first. `o` are the task's options, which say
+    what is not to be found.
 
     A `Competition` is handed back as it is. Raises UserError where the folder has problems.
     """
@@ -109,9 +132,10 @@ def open_competition(data, task, skip_bad=False):
         from pokefast.datasets.drawn import embedded  # not needed for a folder of one's own
 
         data = embedded(task)
-    competition = read_competition(data, skip_bad=skip_bad)
-    if competition.sample is not None:
-        check_sample(competition)
+    layout = find_layout(data, o and Given(**{f.name: getattr(o, f.name) for f in fields(Given)}))
+    print(layout, flush=True)
+    competition = read_competition(layout, skip_bad=o is not None and o.skip_bad)
+    check_sample(competition)
     return competition
 
 
@@ -124,7 +148,7 @@ def run_task(task, options=None, data=None, out=None, resume=None):
     fold. Raises UserError, before any long work, for what cannot be.
     """
     clock, folder = Clock(), None
-    runs, submissions = _output(out)
+    runs, submissions = _output(task, out)
     if resume is not None:
         folder, options, data = _read_unfinished(task, resume)
         submissions = folder.parent.parent / SUBMISSIONS.name
@@ -132,7 +156,7 @@ def run_task(task, options=None, data=None, out=None, resume=None):
     check_wandb(o.wandb)
     choose_metric(o.metric)
     with clock("prepare"):
-        competition = open_competition(data, task.name, o.skip_bad)
+        competition = open_competition(data or task.data, task.name, o)
         whole = None
         if o.folds or o.refit:  # decoded once for all that train on parts of it
             whole = task.get_dls(competition, o, AllSplitter()).train.prepare()
@@ -151,7 +175,7 @@ def run_task(task, options=None, data=None, out=None, resume=None):
         fits, models = train(task, competition, o, load, learn, folder, log, clock)
         calibration = calibrate(fits, o)
         test = predict_test(models, competition, o, calibration.about["temperature"], folder)
-        file = submit(task, test, competition, submissions)
+        file = submit(task, test, competition, submissions) if len(test) else None
         local = [predict_local(*one) for one in zip(fits, calibration.rows, strict=True)]
         table = pd.concat([*local, test], ignore_index=True)
         write_own_csv(folder / "probabilities.csv", table)
@@ -180,32 +204,49 @@ def read_line(task, argv=None):
     """
     recipes = {function.__name__: function() for function in task.recipes}
     parser = argparse.ArgumentParser(
-        prog=f"python -m tasks.{Path(inspect.getfile(task.get_dls)).stem}",
+        prog=f"python {short(inspect.getfile(task.get_dls))}",
         description=inspect.getdoc(sys.modules[task.get_dls.__module__]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     first = next(iter(recipes))
-    parser.add_argument("--data", type=Path, help="competition folder; the embedded data otherwise")
+    parser.add_argument("--data", type=Path, help="folder of images; the embedded data otherwise")
     parser.add_argument("--out", type=Path, help="where runs/ and submissions/ are; here otherwise")
     parser.add_argument("--recipe", choices=recipes, help=f"whose options ({first})")
     text = "go on with an unfinished run, the newest or the folder RUN"
     parser.add_argument("--resume", nargs="?", const=NEWEST, metavar="RUN", help=text)
     add_options(parser, type(recipes[first]), recipes)
-    given = {k: v for k, v in vars(parse(parser, argv)).items() if v is not None}
+    line = _with_folders(sys.argv[1:] if argv is None else argv)
+    given = {k: v for k, v in vars(parse(parser, line)).items() if v is not None}
     out, resume = given.pop("out", None), given.pop("resume", None)
     if resume is not None:
         if given:
             flags = ", ".join(flag(name, value) for name, value in given.items())
             raise UserError(f"--resume: its options are those of the run; leave out {flags}")
-        return None, None, out, newest_unfinished(_output(out)[0], task.name, resume)
+        return None, None, out, newest_unfinished(_output(task, out)[0], task.name, resume)
     data, recipe = given.pop("data", None), given.pop("recipe", None)
     return task.recipe(recipe, **given), data, out, None
 
 
-def _output(out):
+def _with_folders(line):
+    """A command line in which --valid and --test of a folder are --valid-folder and --test-folder;
+    of a number they are fractions.
+    """
+    words = []
+    for word, following in zip(line, [*line, ""][1:], strict=True):
+        name, _, value = word.partition("=")
+        if name in ("--valid", "--test") and not re.fullmatch(
+            r"[-+]?[\d.]+(e-?\d+)?", value or following
+        ):
+            word = word.replace(name, f"{name}-folder")
+        words.append(word)
+    return words
+
+
+def _output(task, out):
     """The folders of runs and submissions; UserError where they cannot be made."""
-    if out is None:
+    if out is None and task.is_ours:
         return RUNS, SUBMISSIONS
+    out = "." if out is None else out
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"--out {out}: it is a file; give a folder")
     return Path(out) / "runs", Path(out) / "submissions"
@@ -233,7 +274,7 @@ def _said_how_to_go_on(task, folder):
     except (KeyboardInterrupt, Terminated):
         print(
             f"\nstopped: what was finished is kept in {short(folder)}; "
-            f'go on with: make {task.name} ARGS="--resume {short(folder)}"',
+            f"go on with: {task.line(f'--resume {short(folder)}')}",
             flush=True,
         )
         raise
@@ -294,16 +335,16 @@ def _about(task, o, competition):
     if o.recipe != task.recipe().recipe:
         words.insert(0, f"--recipe {o.recipe}")
     root = str(competition.root)
-    where = "" if Path(root) == DATA / task.name else f" DATA={shlex.quote(root)}"
-    arguments = " ".join(words).replace('"', '\\"').replace("$", "$$")
+    where = None if Path(root) in (DATA / task.name, task.data) else root
     return {
         "task": task.name,
         "title": task.title,
         "recipe": o.recipe,
         "options": plain(o),
         "given": {k: str(v) if isinstance(v, Path) else v for k, v in given.items()},
-        "command": f'make {task.name}{where} ARGS="{arguments}"',
+        "command": task.line(" ".join(words), where),
         "data": root,
+        "layout": str(competition.layout).splitlines(),
         "published": task.published if set(competition.vocab) == set(task.classes) else None,
         "vocab": competition.vocab,
         "n_train_by_class": competition.train["label"].value_counts().sort_index().to_dict(),

@@ -6,7 +6,7 @@ On a fresh machine each of these does all the set-up:
     make task1 ARGS="--epochs 3"                   # the same, training a third as long
     make task1 ARGS="--recipe report"              # the report's hyper-parameters, 50 epochs
     make task1 ARGS="--crop none --epochs 3"       # what the whole image would give
-    make task1 DATA=data/real/task1      # train_labels.csv, Train/ and Test/, as on Kaggle
+    make task1 DATA=data/real/task1                # any folder of images and labels
 
 The embedded data is drawn by this project's code; a rebuild is the same competition made of real
 sprites (`make real-data`). Both have 3,600 labelled images and 900 hidden ones, whose labels
@@ -26,7 +26,7 @@ from fastcore.foundation import L
 from pokefast.crops.transforms import crop_transform
 from pokefast.data.augment import NormalizeInPlace, augmentations
 from pokefast.data.loader import MemoryDL
-from pokefast.data.splits import StratifiedSplitter
+from pokefast.data.splits import AroundValidSplitter, StratifiedSplitter
 from pokefast.images import PILImageRGB, ToGrey
 from pokefast.models.networks import mlp
 from pokefast.options import Between, Options
@@ -98,12 +98,12 @@ def get_dls(data=None, o=None, splitter=None):
     """
     o = o or fast()
     set_seed(o.seed, reproducible=True)
-    competition = open_competition(data, "task1", o.skip_bad)
+    competition = open_competition(data, "task1", o)
     block = DataBlock(
         blocks=(ImageBlock(PILImageRGB), CategoryBlock(vocab=competition.vocab)),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
-        splitter=splitter or StratifiedSplitter(o.valid, o.test, o.seed),
+        splitter=splitter or AroundValidSplitter(StratifiedSplitter(o.valid, o.test, o.seed)),
         item_tfms=[
             *L(crop_transform(o.crop)),
             *([ToGrey()] if o.grey else []),

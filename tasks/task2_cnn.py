@@ -7,7 +7,7 @@ On a fresh machine each of these does all the set-up:
     make task2 ARGS="--recipe report"                        # the report's, with its early stop
     make task2 ARGS="--recipe report --no-early-stop --epochs 50 --stages 3"
     make task2 ARGS="--crop outline --predict-uncropped"     # why the report saw 0.19
-    make task2 DATA=data/real/task2        # train_labels.csv, Train/ and Test/, as on Kaggle
+    make task2 DATA=data/real/task2                          # any folder of images and labels
 
 The embedded data is drawn by this project's code; a rebuild is the same competition made of real
 sprites (`make real-data`). Both have 3,600 labelled images and 900 hidden ones, whose labels
@@ -28,7 +28,7 @@ from fastcore.foundation import L
 from pokefast.crops.transforms import crop_transform
 from pokefast.data.augment import NormalizeInPlace, augmentations
 from pokefast.data.loader import MemoryDL
-from pokefast.data.splits import StratifiedSplitter
+from pokefast.data.splits import AroundValidSplitter, StratifiedSplitter
 from pokefast.images import PILImageRGBA
 from pokefast.models.networks import cnn
 from pokefast.options import Between, Options
@@ -106,12 +106,12 @@ def get_dls(data=None, o=None, splitter=None):
     """
     o = o or fast()
     set_seed(o.seed, reproducible=True)
-    competition = open_competition(data, "task2", o.skip_bad)
+    competition = open_competition(data, "task2", o)
     block = DataBlock(
         blocks=(ImageBlock(PILImageRGBA), CategoryBlock(vocab=competition.vocab)),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
-        splitter=splitter or StratifiedSplitter(o.valid, o.test, o.seed),
+        splitter=splitter or AroundValidSplitter(StratifiedSplitter(o.valid, o.test, o.seed)),
         item_tfms=[*L(crop_transform(o.crop)), Resize(SIZE, ResizeMethod.Squish)],
         batch_tfms=[*augmentations(o), NormalizeInPlace.from_stats(MEAN, STD)],
     )

@@ -7,7 +7,7 @@ On a fresh machine each of these does all the set-up:
     make task3 ARGS="--epochs 5 --folds 0"                 # fine-tune from the solved head on
     make task3 ARGS="--recipe report --arch resnet50"      # the report's hyper-parameters
     make task3 ARGS="--split image"                        # the split that flattered the report
-    make task3 DATA=data/real/task3        # train_labels.csv, train/ and test/, as on Kaggle
+    make task3 DATA=data/real/task3                        # any folder of images and labels
 
 The embedded data is drawn by this project's code, 1,194 labelled images of 398 creatures and 300
 hidden ones of 100 others; a rebuild is the same made of real sprites (`make real-data`), 1,104 and
@@ -36,7 +36,7 @@ from pokefast.crops.groups import add_groups
 from pokefast.crops.transforms import Crop
 from pokefast.data.augment import NormalizeInPlace, augmentations
 from pokefast.data.loader import MemoryDL
-from pokefast.data.splits import GroupSplitter
+from pokefast.data.splits import AroundValidSplitter, GroupSplitter
 from pokefast.errors import UserError
 from pokefast.images import PILImageRGB, PILImageRGBA
 from pokefast.models.backbones import arch_stats, choose_arch, load_weights
@@ -193,7 +193,7 @@ def get_dls(data=None, o=None, splitter=None):
     """
     o = (o or fast()).resolved()
     set_seed(o.seed, reproducible=True)
-    competition = open_competition(data, "task3", o.skip_bad)
+    competition = open_competition(data, "task3", o)
     crops = {
         "cutout": [Crop("foreground", pad=0.05, square=True, cutout=True, size=o.size)],
         "foreground": [Crop("foreground", pad=0.05, square=True)],
@@ -208,7 +208,7 @@ def get_dls(data=None, o=None, splitter=None):
         ),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
-        splitter=splitter or GroupSplitter(o.valid, o.test, o.seed),
+        splitter=splitter or AroundValidSplitter(GroupSplitter(o.valid, o.test, o.seed)),
         item_tfms=[*crops[o.crop], Resize(o.size, ResizeMethod.Squish)],
         batch_tfms=[
             *(augmentations(o) if o.augment else []),

@@ -7,11 +7,12 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from pokefast.errors import UserError
 from pokefast.images import (
     FORMATS,
+    IMAGE_SUFFIXES,
     MATTE,
     MAX_PIXELS,
     PILImageRGB,
@@ -295,10 +296,33 @@ def refused(data, tmp_path, says):
     assert text == f"{file}: {image_error(file)}" and "\n" not in text
 
 
-@pytest.mark.parametrize("format", ["EPS", "PDF", "ICO", "TGA", "PCX"])
+@pytest.mark.parametrize("format", ["EPS", "PDF", "TGA", "IM", "SPIDER"])
 def test_other_decoders_never_see_a_file(format, tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", None)
     refused(encoded(PICTURE, format), tmp_path, "not a picture")
+
+
+def test_suffixes_are_all_that_pillow_has_for_what_is_read():
+    Image.init()
+    suffixes = {s for s, f in Image.registered_extensions().items() if f in (*FORMATS, "MPO")}
+    assert suffixes - {".bw", ".rgb", ".rgba"} | {".tga"} == set(IMAGE_SUFFIXES)
+
+
+def test_a_tga_is_known_by_its_suffix(tmp_path):
+    PICTURE.save(tmp_path / "x.TGA", "TGA")
+    assert open_image(tmp_path / "x.TGA").size == PICTURE.size
+
+
+@pytest.mark.parametrize("size, read", [((4000, 3000), (2000, 1500)), ((2047, 9000), (2047, 9000))])
+def test_a_large_photograph_is_decoded_smaller_and_held_upright(size, read, tmp_path):
+    picture = Image.new("RGB", size, (40, 90, 200))
+    exif = picture.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture.save(tmp_path / "x.jpg", exif=exif)
+    found = open_image(tmp_path / "x.jpg")
+    assert found.size == read[::-1] and found.getpixel((5, 5)) == pytest.approx(
+        (40, 90, 200), abs=3
+    )
 
 
 @pytest.mark.parametrize("side", [9000, 9500, 20_000])

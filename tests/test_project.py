@@ -40,7 +40,8 @@ def test_help_lists_every_target_that_a_person_types():
 FLOORS = [
     {"experiments"},
     {"tasks"},
-    {"pokefast.task", "pokefast.predict"},
+    {"pokefast.__main__"},
+    {"pokefast.task", "pokefast.predict", "pokefast.new"},
     {"pokefast.steps"},
     {"pokefast.prediction"},
     {"pokefast.report", "pokefast.models"},

@@ -1,12 +1,15 @@
-"""A folder in Kaggle's layout, read and checked as a whole before any work is done on it."""
+"""A folder of images and labels, read and checked as a whole before any work is done on it."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from pokefast.data.layout import Layout, find_layout
+from pokefast.data.tables import ImageIndex, labels_of, matching_column
+from pokefast.data.tree import name_of
 from pokefast.errors import UserError
 from pokefast.files import read_csv
 from pokefast.images import IMAGE_SUFFIXES, image_errors
@@ -31,8 +34,10 @@ class Competition:
     """What a competition folder holds.
 
     `train` has the columns Id, label (the class) and path, `test` has Id and path, both in order of
-    Id. `sample` is sample_submission.csv or None. `bad_test` lists test ids that `skip_bad` left
-    out.
+    Id; `test` has no rows where there are no test images. Where a folder of validation images was
+    given, they are rows of `train`, and its column is_valid says which. `sample` is the sample
+    submission or None. `bad_test` lists test ids that `skip_bad` left out, `layout` is where all
+    was found.
     """
 
     root: Path
@@ -40,6 +45,7 @@ class Competition:
     test: pd.DataFrame
     sample: pd.DataFrame | None = None
     bad_test: list = field(default_factory=list)
+    layout: Layout | None = None
 
     @property
     def vocab(self):
@@ -48,31 +54,23 @@ class Competition:
 
 
 def read_competition(root, skip_bad=False, check_images=True):
-    """Read and check folder `root`, with train_labels.csv, Train/ (or train/) and Test/ (or test/);
-    returns a `Competition`.
+    """Read and check a folder, given by its path or its `Layout`; returns a `Competition`.
 
     `skip_bad` leaves out bad rows and images instead of stopping, `check_images` decodes every
     image once to find the broken ones. Ids and file names that only look alike are taken for the
     same, as are labels, and that is said. Raises UserError with the first few offenders of each
     kind and their count.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(
-            f"{root}: there is no such folder; DATA (--data) names a competition's folder"
-        )
-    table, problems = root / "train_labels.csv", {}
-    labels = read_csv(table, ["Id", "label"])
-    if labels.empty:
-        raise UserError(f"{table}: it has no rows")
-    labels["label"] = _labels(table, labels["label"])
-    train_files, twins = _images(_folder(root, "train"), problems, "training")
-    test_files, _ = _images(_folder(root, "test"), problems, "test")
-    sample = root / "sample_submission.csv"
-    sample = read_csv(sample) if sample.exists() else None
-    train = _matched(root, labels, train_files, twins, problems)
-    test_files = _as_in_sample(root, test_files, sample)
-    test = pd.DataFrame({"Id": list(test_files), "path": list(test_files.values())})
+    layout, problems = root if isinstance(root, Layout) else find_layout(root), {}
+    root, table = layout.root, layout.root / (layout.table or "")
+    sample = read_csv(root / layout.sample) if layout.sample else None
+    train, unlabelled = _train(layout, table, problems)
+    test = _test(layout, unlabelled, sample, problems)
+    lacking = sorted(set(unlabelled) - set(test["path"]))
+    problems["training images without a label"] = lacking
+    problems["files of images that cannot be read here; save them as PNG"] = layout.unread
+    for images in (train, test):
+        images["path"] = [root / path for path in images["path"]]
     bad_test = []
     if check_images:
         errors = image_errors([*train["path"], *test["path"]])
@@ -80,11 +78,11 @@ def read_competition(root, skip_bad=False, check_images=True):
             problems[f"{part} images that cannot be read"] = _named(images, errors)
         bad_test = list(test["Id"][test["path"].isin(errors)])
         train, test = (images[~images["path"].isin(errors)] for images in (train, test))
-    enough = train["label"].nunique() > 1 and len(test) > 0
+    enough = train["label"].nunique() > 1 and (len(test) > 0 or not layout.test)
     _report(root, problems, skip_bad, enough)
     if train["label"].nunique() < 2:
         raise UserError(f"{table}: fewer than two classes are left; a classifier needs two")
-    if test.empty:
+    if layout.test and test.empty:
         raise UserError(f"{root}: no test image is left")
     return Competition(
         root=root,
@@ -92,7 +90,71 @@ def read_competition(root, skip_bad=False, check_images=True):
         test=test.sort_values("Id", ignore_index=True),
         sample=sample,
         bad_test=bad_test,
+        layout=layout,
     )
+
+
+def _train(layout, table, problems):
+    """(data frame Id, label, path and, where there is a validation folder, is_valid, of what is
+    good; paths of images without a label). What is bad is added to `problems`.
+    """
+    files = [*layout.train_files, *layout.valid_files]
+    if layout.table is None:
+        named, twins = _by_path(files, [*layout.train, *layout.valid]), set()
+        pairs = [(i, layout.classes[p]) for i, p in named.items() if p in layout.classes]
+        labels = pd.DataFrame(pairs, columns=["Id", "label"])
+    else:
+        rows = read_csv(table)
+        if rows.empty:
+            raise UserError(f"{table}: it has no rows")
+        labels = pd.DataFrame({"Id": rows[layout.id], "label": labels_of(rows, layout.label)})
+        labels = _without_others(layout, table, labels)
+        named, twins = _by_id(files, labels["Id"], problems, "training")
+    labels["label"] = _labels(table, labels["label"])
+    train, found = _matched(table, labels, named, twins, problems)
+    if layout.valid:
+        train["is_valid"] = train["path"].isin(layout.valid_files)
+    return train, [path for name, path in named.items() if name not in found]
+
+
+def _without_others(layout, table, labels):
+    """`labels` without the rows that name images of other folders and none for training."""
+    index, others = ImageIndex([*layout.train_files, *layout.valid_files]), layout.other_files
+    names = set(ImageIndex(others).hits(labels["Id"])) - set(index.hits(labels["Id"]))
+    other = labels["Id"].isin(names)
+    if other.any():
+        some = listed([shown(name) for name in labels["Id"][other]])
+        print(f"{table}: {other.sum()} rows name images that are not for training: {some}")
+    return labels[~other]
+
+
+def _test(layout, unlabelled, sample, problems):
+    """Data frame Id and path of the test images; ids are spelled as in the sample submission, or in
+    the table of test ids, or else as those of training.
+    """
+    shared = layout.test == layout.train
+    files = unlabelled if shared else layout.test_files
+    table = sample
+    if sample is None and layout.test_ids:
+        table = read_csv(layout.root / layout.test_ids)
+    if table is None and layout.table is None:
+        named = _by_path(files, layout.test)
+    else:
+        like = table if table is not None else read_csv(layout.root / layout.table)[[layout.id]]
+        ids = like[matching_column(like, ImageIndex(files))]
+        named, _ = _by_id(files, ids, problems, "test", whole=table is not None)
+    if table is not None:
+        found, lines = match_names(list(ids), named)
+        for line in lines:
+            print(f"{layout.root / layout.test_ids}: ids taken for names of images: {line}")
+        spelling = {there: name for name, there in found.items()}
+        if shared or sample is None:
+            if not shared:
+                more = [p for name, p in named.items() if name not in spelling]
+                problems[f"test images that {layout.test_ids} does not name"] = more
+            named = {name: path for name, path in named.items() if name in spelling}
+        named = {spelling.get(name, name): path for name, path in named.items()}
+    return pd.DataFrame({"Id": list(named), "path": list(named.values())})
 
 
 def _labels(table, labels):
@@ -107,94 +169,68 @@ def _labels(table, labels):
     return labels.map(spelling)
 
 
-def _matched(root, labels, files, twins, problems):
-    """The good rows of `labels`, with a column path from `files`, a dict by id; the bad ones, those
-    of `twins` apart, are added to `problems`.
+def _matched(table, labels, files, twins, problems):
+    """(the good rows of `labels`, with a column path from `files`, a dict by id; names in `files`
+    that an id stands for). The bad rows, those of `twins` apart, are added to `problems`.
     """
     ids = labels["Id"]
-    with_path = ids.str.contains(r"[/\\]") | ids.map(visible).isin(["", ".", ".."])
+    outside = ids.map(visible).isin(["", ".", ".."]) | ids.str.contains(r"(?:^|[/\\])\.\.[/\\]")
     control = (ids + labels["label"]).str.contains(r"[\x00-\x1f\x7f]")
-    found, lines = match_names(ids[~with_path & ~control], files)
+    found, lines = match_names(ids[~outside & ~control], files)
     for line in lines:
-        print(f"{root / 'train_labels.csv'}: ids that are taken for names of images: {line}")
+        print(f"{table}: ids that are taken for names of images: {line}")
     if alike := look_alikes(found):
         some = listed([" and ".join(map(ascii, names)) for names in alike])
-        print(
-            f"NOTE: {root / 'train_labels.csv'}: ids that look alike are different images: {some}"
-        )
-    no_file = ~ids.isin(found) & ~with_path & ~control
+        print(f"NOTE: {table}: ids that look alike are different images: {some}")
+    no_file = ~ids.isin(found) & ~outside & ~control
     duplicate = ids.map(composed).duplicated(keep=False)
     empty = labels["label"].map(visible) == ""
     without = "ids without an image in the training folder"
     if not found and files:
-        without += f", where they are called {listed([p.name for p in files.values()])}"
+        without += f", where they are called {listed([name_of(p) for p in files.values()])}"
     problems |= {
-        "ids that are empty or have a path in them": list(ids[with_path]),
+        "ids that are empty or lead out of the folder": list(ids[outside]),
         "ids with a line break, or the like, in them or their label": list(ids[control]),
         without: list(ids[no_file]),
         "ids that stand more than once": list(ids[duplicate].unique()),
         "ids with an empty label": list(ids[empty]),
-        "training images without a label": sorted(set(files) - set(found.values())),
     }
     twin = ids.map(found).isin(twins)
-    train = labels[~(with_path | control | no_file | duplicate | empty | twin)]
-    return train.assign(path=[files[found[i]] for i in train["Id"]])
+    train = labels[~(outside | control | no_file | duplicate | empty | twin)]
+    return train.assign(path=[files[found[i]] for i in train["Id"]]), set(found.values())
 
 
-def _as_in_sample(root, files, sample):
-    """`files`, a dict by id, with the ids as sample_submission.csv, where there is one, spells
-    them.
+def _by_path(files, folders):
+    """`files` by their paths from the folder on, or from the root where there are several."""
+    start = len(folders[0]) + 1 if len(folders) == 1 and folders[0] else 0
+    return {path[start:]: path for path in files}
+
+
+def _by_id(files, ids, problems, part, whole=True):
+    """`files` by names of the form that most of `ids` have, and those names that several have: with
+    or without suffix, and with as many folders (none where not `whole`). What cannot be used is
+    added to `problems`.
     """
-    if sample is None:
-        return files
-    found, lines = match_names(list(sample.iloc[:, 0]), files)
-    for line in lines:
-        print(f"{root / 'sample_submission.csv'}: ids that are taken for names of images: {line}")
-    spelling = {there: name for name, there in found.items()}
-    return {spelling.get(name, name): path for name, path in files.items()}
-
-
-def _folder(root, name):
-    """`root/Train` or `root/train`, whichever there is."""
-    names = [p for p in _entries(root) if p.is_dir() and p.name.lower() == name]
-    if not names:
-        raise UserError(f"{root}: no folder {name.title()}/ or {name}/ in it")
-    if len(names) > 1:
-        found = ", ".join(sorted(p.name for p in names))
-        raise UserError(f"{root}: it has several of the same folder ({found}); keep one")
-    return names[0]
-
-
-def _entries(folder):
-    """The paths in `folder`, sorted; UserError where it may not be read."""
-    try:
-        return sorted(folder.iterdir())
-    except OSError as e:
-        raise UserError(f"{folder}: the folder cannot be read ({e.strerror})") from None
-
-
-def _images(folder, problems, part):
-    """The images in `folder` by id, the file's name without its suffix, and those ids that several
-    files have. What cannot be used is added to `problems`.
-    """
-    paths = [p for p in _entries(folder) if p.suffix and p.name[0] != "." and p.is_file()]
-    images = [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES]
-    if not images:
-        others = sorted({p.suffix for p in paths})
-        but = f", but {listed(others)}" if others else ""
-        raise UserError(f"{folder}: no {'/'.join(IMAGE_SUFFIXES)} images in it{but}")
+    depth = Counter(i.count("/") for i in ids).most_common(1)[0][0] if whole and len(ids) else 0
+    with_suffix = sum(Path(i).suffix.lower() in IMAGE_SUFFIXES for i in ids) > len(ids) / 2
     same = defaultdict(list)
-    for p in images:
-        same[composed(p.stem)].append(p)
+    for path in files:
+        name = "/".join(path.split("/")[-depth - 1 :])
+        same[composed(name if with_suffix else name.rpartition(".")[0])].append((name, path))
     twins = [found for found in same.values() if len(found) > 1]
     # bytes that are no UTF-8 stand in a name as lone surrogates, which no table can hold
-    strange = [p for p in images if re.search("[\ud800-\udfff]", p.name)]
-    problems[f"{part} images whose file names are no UTF-8"] = [p.name for p in strange]
+    strange = {path for path in files if re.search("[\ud800-\udfff]", path)}
+    problems[f"{part} images whose file names are no UTF-8"] = sorted(map(name_of, strange))
     problems[f"{part} images of the same id"] = [
-        " and ".join(ascii(p.name) for p in found) for found in twins
+        " and ".join(ascii(name) for name, _ in found) for found in twins
     ]
-    files = {found[-1].stem: found[-1] for found in same.values() if found[-1] not in strange}
-    return files, {found[-1].stem for found in twins}
+
+    def id_of(found):
+        name = found[-1][0]
+        return name if with_suffix else name.rpartition(".")[0]
+
+    kept = {id_of(found): found[-1][1] for found in same.values() if found[-1][1] not in strange}
+    return kept, {id_of(found) for found in twins}
 
 
 def _named(df, errors):
@@ -214,6 +250,6 @@ def _report(root, problems, skip_bad, enough):
     ]
     if lines and not (skip_bad and enough):
         fix = FIX if enough else MEND
-        raise UserError("\n".join([f"{root}: this competition folder has problems.", *lines, fix]))
+        raise UserError("\n".join([f"{root}: this folder has problems.", *lines, fix]))
     if lines:
         print("\n".join([f"{root}: left out by --skip-bad:", *lines]))

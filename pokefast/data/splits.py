@@ -11,7 +11,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from pokefast.errors import UserError
 
-__all__ = ["AllSplitter", "FoldSplitter", "GroupSplitter", "StratifiedSplitter", "most_folds"]
+__all__ = ["AllSplitter", "AroundValidSplitter", "FoldSplitter", "GroupSplitter"]
+__all__ += ["StratifiedSplitter", "most_folds"]
 
 
 def StratifiedSplitter(valid=0.15, test=0.15, seed=0):
@@ -78,6 +79,22 @@ def FoldSplitter(fold, folds=5, seed=0):
     return _inner
 
 
+def AroundValidSplitter(splitter):
+    """As `splitter`, but for rows whose column is_valid is true, where there is one: these are the
+    validation part, and what `splitter` would take for it of the others is trained on.
+    """
+
+    def _inner(items):
+        if "is_valid" not in items:
+            return splitter(items)
+        valid = np.flatnonzero(items["is_valid"])
+        rest = np.flatnonzero(~items["is_valid"])
+        *train, test = splitter(items.iloc[rest])
+        return np.sort(rest[sum(train, [])]).tolist(), valid.tolist(), rest[test].tolist()
+
+    return _inner
+
+
 def most_folds(items):
     """(n, class): the number of folds above which `FoldSplitter` refuses the data frame `items`,
     and the class that sets it, whose near-duplicate groups, or images, are n.
@@ -128,7 +145,7 @@ def _check_units(labels, units, parts, folds=False):
     if not alone:
         remedies.append("take --split image, which flatters the score")
     raise UserError(
-        f"train_labels.csv: {len(small)} classes have fewer than {parts} "
+        f"the labels: {len(small)} classes have fewer than {parts} "
         f"{'images' if alone else 'near-duplicate groups'}, too few for "
         f"{f'--folds {parts}' if folds else 'training, validation and test'}: "
         f"{', '.join(small[:5])}. {', '.join(remedies[:-1])} or {remedies[-1]}."
@@ -180,7 +197,7 @@ def _check_complete(parts, labels):
     """Raise UserError where a part lacks a class, as may be if groups hold several classes."""
     if lacking := _lacking(parts, labels):
         raise UserError(
-            f"train_labels.csv: near-duplicate groups that hold several classes leave a part "
+            f"the labels: near-duplicate groups that hold several classes leave a part "
             f"without {', '.join(lacking[:5])}. Mend the groups or take --split image."
         )
 

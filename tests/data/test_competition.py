@@ -38,14 +38,6 @@ def test_lower_case_folders_are_the_same(task1):
     assert len(read_competition(task1).train) == expected
 
 
-def spoil_columns(root):
-    edit(root, lambda df: df.rename(columns={"label": "type"}))
-
-
-def spoil_extra_column(root):
-    edit(root, lambda df: df.assign(more=1))
-
-
 def spoil_missing_file(root):
     (root / "Train" / f"{ids(root)[3]}.png").unlink()
 
@@ -89,25 +81,24 @@ def spoil_encoding(root):
 
 
 def spoil_no_test(root):
+    (root / "sample_submission.csv").write_text("Id,Category\na,Bug\n")
     (root / "Test").rename(root / "Elsewhere")
 
 
 @pytest.mark.parametrize(
     "spoil, says",
     [
-        (spoil_columns, "expected 'Id,label'"),
-        (spoil_extra_column, "'Id,label,more'"),
         (spoil_missing_file, "1 ids without an image"),
         (spoil_unlabelled, "1 training images without a label"),
         (spoil_duplicate, "1 ids that stand more than once"),
         (spoil_empty_label, "1 ids with an empty label"),
         (spoil_truncated, "1 training images that cannot be read"),
         (spoil_no_image, "not-a-picture (not a picture"),
-        (spoil_path, "have a path in them: ../Test/"),
+        (spoil_path, "lead out of the folder: ../Test/"),
         (spoil_twins, "1 training images of the same id"),
         (spoil_ragged, "cannot be read as CSV"),
         (spoil_encoding, "cannot be read as CSV"),
-        (spoil_no_test, "no folder Test/ or test/"),
+        (spoil_no_test, "asks for test images and there are none"),
     ],
 )
 def test_each_fault_is_named(task1, spoil, says):
@@ -219,7 +210,7 @@ def test_ids_with_suffixes_all_are_understood(task1, capsys):
     edit(task1, lambda df: df.assign(Id=df["Id"] + ".png"))
     competition = read_competition(task1)
     assert len(competition.train) == len(ids(task1))
-    assert f"{len(ids(task1))} differ by the suffix of an image" in capsys.readouterr().out
+    assert capsys.readouterr().out == ""
 
 
 def test_ids_that_look_alike_are_named(task1, capsys):
@@ -265,7 +256,7 @@ def test_skip_bad_is_advised_only_where_something_is_left(task1):
 def test_a_folder_of_other_files_says_which(task1):
     for file in (task1 / "Test").iterdir():
         file.rename(file.with_suffix(".heic"))
-    with pytest.raises(UserError, match=r"no .png/.*/.tiff images in it, but .heic"):
+    with pytest.raises(UserError, match=r"no .png/.*/... images in it, but .heic"):
         read_competition(task1)
 
 

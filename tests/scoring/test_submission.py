@@ -2,6 +2,7 @@
 
 import io
 import os
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -68,6 +69,37 @@ def test_unreadable_test_images_get_the_fill(tmp_path):
     c = competition(tmp_path, bad_test=["z"])
     table = make_submission(c, ["a", "b", "c"], ["Fire"] * 3, fill="Water")
     assert list(table["Category"]) == ["Fire", "Fire", "Fire", "Water"]
+
+
+def test_a_column_for_each_class_gets_its_probability_in_the_samples_order(tmp_path):
+    sample = pd.DataFrame({"Water": 0.5, "img": ["b.png", "a.png", "c.png"], "Fire": 0.5})
+    ids = ["a.png", "b.png", "c.png"]
+    c = competition(tmp_path, sample)
+    c = replace(c, test=TEST.assign(Id=ids), bad_test=["d.png"])
+    c = replace(c, sample=pd.concat([sample, pd.DataFrame({"img": ["d.png"]})]))
+    c = replace(c, train=pd.concat([TRAIN, TRAIN[:1], TRAIN[:1]]))  # three quarters are of Fire
+    rows = [[0.25, 0.75], [1, 0], [0.5, 0.5]]
+    table = make_submission(c, ids, ["Water", "Fire", "Fire"], "Fire", rows)
+    assert table.to_csv(index=False) == (
+        "Water,img,Fire\n0.0,b.png,1.0\n0.75,a.png,0.25\n0.5,c.png,0.5\n0.25,d.png,0.75\n"
+    )
+    for wrong in (float("nan"), 0.9):
+        with pytest.raises(UserError, match="not numbers that sum to 1"):
+            make_submission(c, ids, ["Water", "Fire", "Fire"], "Fire", [[wrong, 0]] * 3)
+
+
+def test_a_sample_of_halves_asks_for_the_probability_of_class_1(tmp_path):
+    c = competition(tmp_path, pd.DataFrame({"id": ["a", "b", "c"], "has_cactus": "0.5"}))
+    c = replace(c, train=TRAIN.assign(label=["0", "1"]))
+    rows = [[0.25, 0.75], [1, 0], [0.5, 0.5]]
+    table = make_submission(c, ["a", "b", "c"], ["1", "0", "0"], probabilities=rows)
+    assert table.to_csv(index=False) == "id,has_cactus\na,0.75\nb,0.0\nc,0.5\n"
+
+
+def test_columns_that_are_not_all_classes_are_refused(tmp_path):
+    sample = pd.DataFrame({"id": ["a", "b", "c"], "Fire": 0.5, "Grass": 0.5})
+    with pytest.raises(UserError, match="3 columns, but not one for each class .Fire, Water."):
+        check_sample(competition(tmp_path, sample))
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

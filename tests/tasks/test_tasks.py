@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 from pokefast.errors import UserError
 from pokefast.scoring.metrics import macro_f1
-from pokefast.task import main, run_task
+from pokefast.task import main, read_line, run_task
 from pokefast.training.learner import predict
 from tasks import load_task
 
@@ -181,6 +182,34 @@ def test_a_sample_that_does_not_fit_stops_the_run_before_training(run, alone, tm
         run(**QUICK)
     assert "epoch" not in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_class_folders_without_a_test_give_a_score_and_no_submission(alone, tmp_path, capsys):
+    labels = pd.read_csv(alone / "train_labels.csv").set_index("Id")["label"]
+    for i, (name, label) in enumerate(labels.items()):
+        to = tmp_path / "mine" / ("val" if i % 7 == 0 else "train") / label / f"{name}.png"
+        to.parent.mkdir(parents=True, exist_ok=True)
+        (alone / "Train" / f"{name}.png").rename(to)
+    line = f"--data {tmp_path / 'mine'} --out {tmp_path / 'out'} --epochs 1 --bs 16 --valid val"
+    assert main(load_task("task1"), line.split()) == 0
+    out = capsys.readouterr().out
+    assert "no test images: a score, and no submission" in out and "could not be made" not in out
+    (folder,) = tmp_path.glob("out/runs/task1-*")
+    about = json.loads((folder / "run.json").read_text())
+    assert about["given"]["valid_folder"] == "val" and len(about["layout"]) == 4
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["n_valid"] == len(labels[::7]) and metrics["n_test"] > 0
+    assert not list(tmp_path.glob("out/submissions/*"))
+    table = pd.read_csv(folder / "probabilities.csv")
+    assert set(table["part"]) == {"local"} and table["Id"].str.startswith("train/").all()
+
+
+def test_folders_and_fractions_share_an_option(alone):
+    line = f"--data {alone} --valid 0.2 --test .1 --test=Test --valid my/val --labels train.csv"
+    o, *_ = read_line(load_task("task1"), line.split())
+    assert (o.valid, o.test, o.labels) == (0.2, 0.1, "train.csv")
+    assert (o.valid_folder, o.test_folder) == (Path("my/val"), Path("Test"))
+    assert read_line(load_task("task1"), [])[0] == load_task("task1").recipe()
 
 
 @pytest.mark.parametrize(
