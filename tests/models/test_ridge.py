@@ -161,7 +161,7 @@ def learn(tmp_path, model):
         batch_tfms=[BatchFlip()],
     )
     dls = block.dataloaders(pd.DataFrame(rows), dl_type=MemoryDL, bs=8, path=tmp_path)
-    o = SimpleNamespace(optimizer="adamw", lr=1e-3, wd=0.01, precision="fp32", label_smoothing=0)
+    o = SimpleNamespace(optimizer="adamw", lr=1e-3, wd=0.01, precision="fp32", label_smoothing=0, metric="f1_macro")
 
     def create(dls, arch, **kwargs):
         fixed = dict(pretrained=False, normalize=False, init=None, train_bn=False)

@@ -45,6 +45,7 @@ class Options:
     recipe: str = "report"
     epochs: int = 2
     bs: int = 16
+    metric: str = "f1_macro"
     lr: float = 1e-3
     wd: float = 0.0
     optimizer: str = "adam"
