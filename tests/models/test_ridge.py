@@ -1,7 +1,6 @@
 """The head is kernel ridge regression, solved; the same model is then fine-tuned."""
 
 from copy import deepcopy
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from pokefast.models.backbones import load_weights
 from pokefast.models.networks import build
 from pokefast.models.ridge import BINS, RidgeHead, solve
 from pokefast.models.transfer import freeze_to_group, layer_groups, transfer, vision_arch
+from pokefast.options import Options
 from pokefast.training.learner import inputs, make_learner, predict
 
 LITE = "tf_efficientnet_lite0"
@@ -161,7 +161,7 @@ def learn(tmp_path, model):
         batch_tfms=[BatchFlip()],
     )
     dls = block.dataloaders(pd.DataFrame(rows), dl_type=MemoryDL, bs=8, path=tmp_path)
-    o = SimpleNamespace(optimizer="adamw", lr=1e-3, wd=0.01, precision="fp32", label_smoothing=0, metric="f1_macro")
+    o = Options(optimizer="adamw", lr=1e-3, wd=0.01, precision="fp32")
 
     def create(dls, arch, **kwargs):
         fixed = dict(pretrained=False, normalize=False, init=None, train_bn=False)
