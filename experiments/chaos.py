@@ -2,8 +2,8 @@
 
 Most are killed (SIGKILL) at moments uniform over the time after the first checkpoint, some inside
 the writing of a checkpoint or a submission, one more in its resumption. A run that went on must end
-with the bytes of one that was never killed: weights, probabilities, submission, metrics but for
-the seconds. The data are small drawn competitions.
+with the bytes of one that was never killed: weights, history, probabilities, submission, metrics
+but for the seconds. The data are small drawn competitions.
 """
 
 import hashlib
@@ -102,7 +102,8 @@ def digest(out):
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     metrics = {k: v for k, v in metrics.items() if not k.endswith("_seconds")}
     files = sorted(folder.glob("**/model.safetensors"))
-    files += [folder / "probabilities.csv", *(out / "submissions").glob("task*.csv")]
+    files += [folder / "history.csv", folder / "probabilities.csv"]
+    files += (out / "submissions").glob("task*.csv")
     data = [json.dumps(metrics, sort_keys=True).encode(), *(f.read_bytes() for f in files)]
     return hashlib.sha256(b"".join(data)).hexdigest()
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pokefast.errors import UserError
 
-__all__ = ["ROOT", "DATA", "RUNS", "SUBMISSIONS"]
+__all__ = ["HALF", "ROOT", "DATA", "RUNS", "SUBMISSIONS"]
 __all__ += ["as_written", "atomic_path", "cache_dir", "no_formula", "read_csv", "read_own_csv"]
 __all__ += ["write_json", "write_own_csv"]
 
@@ -20,6 +20,7 @@ ROOT = HERE if (HERE / "pyproject.toml").is_file() else Path.cwd()  # installed:
 DATA = ROOT / "data"
 RUNS = ROOT / "runs"
 SUBMISSIONS = ROOT / "submissions"
+HALF = ".half-"  # how the name of a file begins that is being written
 # what a spreadsheet takes for a formula, in full width too, after any apostrophes
 FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
@@ -40,7 +41,7 @@ def atomic_path(file):
     """
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=file.suffix)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=HALF, suffix=file.suffix)
     os.close(handle)
     try:
         yield Path(name)

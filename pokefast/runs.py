@@ -36,7 +36,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from pokefast.errors import UserError
-from pokefast.files import write_json
+from pokefast.files import HALF, write_json
 
 __all__ = [
     "FORMAT",
@@ -100,6 +100,8 @@ def unfinished(folder):
         if not lock.is_locked:
             raise UserError(f"{folder}: another process is at work on this run")
         yield
+    for file in Path(folder).rglob(f"{HALF}*"):  # an earlier call was killed in the writing of it
+        file.unlink()
     shutil.rmtree(work_folder(folder))
 
 

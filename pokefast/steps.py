@@ -102,8 +102,10 @@ def train(task, competition, o, load, learn, folder, log, clock):
         fold = i + 1 if o.folds else ""
         place = work_folder(folder) if o.refit else folder  # of models that are not submitted
         place = place / f"fold{fold}" if o.folds else place / "model" if o.refit else place
+        finished = (place / DESCRIPTION).exists()
         fits.append(_fit(task, learn, o, log, folder, place, fold, clock))
-        write_own_csv(folder / "history.csv", pd.concat([one.history for one in fits]))
+        if not finished:  # later folds that an earlier call has finished are in the file too
+            write_own_csv(folder / "history.csv", pd.concat([one.history for one in fits]))
         if o.for_prediction() != o:
             # other item transforms: `whole` has not what they need
             other = learner_on(task, competition, None, clock, o.for_prediction(), splitter)

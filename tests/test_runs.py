@@ -8,13 +8,15 @@ import pandas as pd
 import pytest
 
 from pokefast.errors import UserError
-from pokefast.files import read_own_csv, write_own_csv
+from pokefast.files import atomic_path, read_own_csv, write_own_csv
 from pokefast.runs import (
     FORMAT,
     new_folder,
     probability_columns,
     probability_table,
     read_run,
+    unfinished,
+    work_folder,
     write_run,
 )
 
@@ -45,6 +47,20 @@ def test_the_table_holds_what_was_computed_to_the_bit(tmp_path):
     assert set(back["part"]) == {"local"} and set(back["fold"]) == {"2"}
     unlabelled = probability_table(items[["Id"]], rows, vocab, "test")
     assert set(unlabelled["truth"]) == set(unlabelled["group"]) == {""}
+
+
+def test_files_that_a_killed_call_was_writing_go_when_the_run_ends_well(tmp_path):
+    (tmp_path / "fold1").mkdir()
+    with pytest.raises(OSError), atomic_path(tmp_path / "fold1" / "x.json") as half:
+        raise OSError
+    half.touch()  # a kill would have left it
+    (tmp_path / "fold1" / ".mine").touch()
+    with pytest.raises(RuntimeError), unfinished(tmp_path):
+        raise RuntimeError
+    assert half.exists() and work_folder(tmp_path).exists()
+    with unfinished(tmp_path):
+        pass
+    assert [f.name for f in tmp_path.rglob("*")] == ["fold1", ".mine"]
 
 
 def test_another_format_is_refused_in_one_line(tmp_path):

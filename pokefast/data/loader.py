@@ -65,7 +65,8 @@ class MemoryDL(TfmdDL):
         [n, channels, h, w] gives [n, d], float32.
 
         Each image is described once for a `key` and all loaders that share the array, as in
-        validation: without the transforms of training alone.
+        validation: without the transforms of training alone. Batches are those of the loader that
+        decoded the array, whichever asks first: other sizes round other bits.
         """
         tfms = [tfm for tfm in self.after_batch.fs if tfm.split_idx != 0]
         for tfm in tfms:
@@ -80,6 +81,7 @@ class MemoryDL(TfmdDL):
             whole = self.new(
                 shuffle=False,
                 rows=None,
+                bs=self._arrays["bs"],
                 get_idxs=lambda: everything,
                 drop_last=False,
                 after_batch=tfms,
@@ -92,6 +94,7 @@ class MemoryDL(TfmdDL):
         """Read and transform all items now; a no-op the second time. Returns the loader."""
         if "data" not in self._arrays:
             self._arrays["types"], self._arrays["data"] = self._decode()
+            self._arrays["bs"] = self.bs
         return self
 
     @property

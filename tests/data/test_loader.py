@@ -195,6 +195,9 @@ def test_a_picture_is_described_once_for_all_that_share_it(small):
     assert sum(seen) == full.n and first.shape == (16, 3)
     assert torch.equal(x, whole(alone)[0].mean((2, 3))) and torch.equal(y, whole(alone)[1])
     assert not torch.equal(x, whole(view.described(lambda x: -x.mean((2, 3)), "other"))[0])
+    by_full = [*seen]
+    view.new(bs=3).described(describe, "asked by another")
+    assert seen == 2 * by_full
 
 
 def test_pictures_are_described_without_what_is_for_training_alone(small):

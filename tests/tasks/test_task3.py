@@ -57,6 +57,15 @@ def run(data, tmp_path):
     return _run
 
 
+def raises(error):
+    """A function of any arguments that raises `error`."""
+
+    def _raises(*_):
+        raise error
+
+    return _raises
+
+
 def learner(data, recipe=None, **given):
     o = TASK.recipe(recipe, **{**TRAINED, **given})
     return TASK.get_learner(TASK.get_dls(data, o), o)
@@ -342,11 +351,15 @@ def test_a_part_of_the_fast_recipe_is_left_out(part, data):
     assert np.isfinite(row[1:]).all()
 
 
-def test_the_same_seed_gives_the_same_bytes(run):
-    files = []
-    for _ in range(2):
-        result = run(folds=2, **SOLVED)
-        names = ("fold1/model.safetensors", "fold2/model.safetensors", "probabilities.csv")
-        written = [result.submission, *(result.folder / name for name in names)]
-        files.append([file.read_bytes() for file in written])
-    assert files[0] == files[1]
+def test_the_same_seed_gives_the_same_bytes_stopped_or_not(run, tmp_path, monkeypatch):
+    given = dict(folds=2, size=48, arch=LITE)  # in bf16, where that is fast: it rounds the most
+    whole = run(**given)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pokefast.task.predict_test", raises(KeyboardInterrupt))
+        run(out="stopped", **given)
+    (folder,) = (tmp_path / "stopped" / "runs").iterdir()
+    again = run_task(TASK, resume=folder)
+    models = [f"fold{i}/model.safetensors" for i in (1, 2)]
+    for name in (*models, "history.csv", "probabilities.csv"):
+        assert (folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    assert again.submission.read_bytes() == whole.submission.read_bytes()
