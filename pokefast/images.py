@@ -3,6 +3,7 @@
 import ctypes
 import io
 import logging
+import re
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,8 @@ TURNS = {  # what undoes each orientation of EXIF
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# where an AVIF says that an item is EXIF or XMP; how it is turned, boxes of their own say
+AVIF_METADATA = re.compile(rb"(infe\x02.{7})(Exif|mime)", re.DOTALL)
 # PNG's values of few bits, which Pillow scales to 8 without their transparent one: bits, factor
 FEW_BITS = {"1": (1, 255), "L;2": (2, 85), "L;4": (4, 17), "L": (8, 1)}
 
@@ -108,12 +111,16 @@ def _read(file, mode):
 
 
 def _without_metadata(stream):
-    """The bytes of a PNG or JPEG file without what says nothing of its pixels; None for others."""
+    """The bytes of a PNG, JPEG or AVIF file without what says nothing of its pixels; None for
+    others.
+    """
     start = stream.read(8)
     if start == b"\x89PNG\r\n\x1a\n":
         return start + b"".join(_png_chunks(stream.read()))
     if start.startswith(b"\xff\xd8\xff"):
         return start[:2] + b"".join(_jpeg_segments(start[2:] + stream.read()))
+    if start[4:] == b"ftyp":
+        return AVIF_METADATA.sub(rb"\1none", start + stream.read())
     return None
 
 
@@ -154,13 +161,17 @@ def _convert(image, mode):
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
     raw = image.tile[0].args if image.format == "PNG" and image.tile else None
+    turn = None
     if image.format == "TIFF":
         _silence_libtiff()
+        turn = _turn(image)  # taken away, as Pillow would apply it
     if image.format in ("JPEG", "MPO"):
         image.draft(None, (DRAFT, DRAFT))  # a half, a quarter or an eighth, no side below this
     image.load()
-    if image.format not in (None, "TIFF"):  # Pillow has turned a TIFF
-        image = _turned(image)
+    if image.format not in (None, "TIFF"):
+        turn = _turn(image)
+    if turn is not None:
+        image = image.transpose(turn)
     if "transparency" in image.info:
         image = _with_alpha(image, raw)
     elif image.has_transparency_data:  # some of these modes can only be made RGBA by way of LA
@@ -189,17 +200,16 @@ def _silence_libtiff():
         set_handler(None)
 
 
-def _turned(image):
-    """`image` as its camera was held.
+def _turn(image):
+    """How to turn `image` as its camera was held, or None; its EXIF block has it no longer.
 
     Pillow's `exif_transpose` does the same but writes the EXIF block anew, which a broken tag of
     any other meaning makes impossible.
     """
     try:
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        return TURNS.get(image.getexif().pop(ExifTags.Base.Orientation, 1))
     except Exception:  # an EXIF block that cannot be parsed says nothing, as in every viewer
-        turn = None
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _with_alpha(image, raw):
@@ -233,10 +243,12 @@ def _reason(e, file):
         return f"more than {MAX_PIXELS:,} pixels: make it smaller"
     if isinstance(e, UnidentifiedImageError):
         if Path(file).stat().st_size == 0:
-            return "an empty file"
+            return "an empty file: copy it anew"
         return "not a picture, damaged at its start or of another format: save it as PNG"
-    words = " ".join(str(getattr(e, "strerror", None) or e).split())
-    return words[:200] or type(e).__name__
+    if isinstance(e, OSError) and e.strerror:
+        return e.strerror
+    words = " ".join(str(e).split())[:200] or type(e).__name__
+    return f"damaged ({words}): copy it anew, or save it as PNG"
 
 
 class PILImageRGB(PILImage):

@@ -178,13 +178,36 @@ def test_a_picture_is_turned_as_its_camera_was_held(format, orientation, tmp_pat
         data = encoded(PICTURE, format, tiffinfo={0x0112: orientation}, **how)
         return assert_reads(data, HELD[orientation], tmp_path)
     odd = (0x011A, 10, 1, struct.pack("<ii", -1, 0))  # type 10: a signed fraction, of -1/0
-    # Pillow parses AVIF's whole block before anybody can ask for the pixels
-    for others in [()] if format == "AVIF" else [(), (odd,)]:
+    for others in [()] if format == "AVIF" else [(), (odd,)]:  # Pillow does not write such an AVIF
         block = exif(held(orientation), *others)
         block = b"Exif\0\0" + block if format in ("JPEG", "MPO") else block
         assert_reads(
             encoded(PICTURE, format, exif=block, **how), HELD[orientation], tmp_path, within
         )
+
+
+@pytest.mark.parametrize("orientation", [1, 5, 6])
+def test_an_avif_is_turned_by_its_boxes_whatever_its_exif_holds(orientation, tmp_path):
+    block = exif(held(orientation), (0x011A, 5, 1, struct.pack("<II", 72, 1)))
+    data = encoded(PICTURE, "AVIF", exif=block, **LOSSY["AVIF"])
+    assert (b"irot" in data) == (orientation > 1)
+    signed = struct.pack("<HHI", 0x011A, 10, 1)
+    odd = data.replace(struct.pack("<HHI", 0x011A, 5, 1), signed)
+    odd = odd.replace(struct.pack("<II", 72, 1), struct.pack("<ii", -1, 0))
+    for broken in (odd, data.replace(b"II*\0", b"junk")):
+        assert broken != data
+        assert_reads(broken, HELD[orientation], tmp_path, within=30)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_tiff_is_turned_whatever_its_other_tags_hold(orientation, tmp_path):
+    data = encoded(PICTURE, "TIFF", tiffinfo={0x0112: orientation}, dpi=(72, 72))
+    for tag in (0x011A, 0x02BC, 0x8769):  # a resolution, XMP, a block of EXIF
+        for kind in (4, 10, 13):
+            broken = data.replace(
+                struct.pack("<HHI", 0x011A, 5, 1), struct.pack("<HHI", tag, kind, 1)
+            )
+            assert_reads(broken, HELD[orientation], tmp_path)
 
 
 @pytest.mark.parametrize("value", [b"\xff\xff\xff\xff\0\0\0\0", bytes(8)], ids=["-1/0", "0"])
@@ -340,7 +363,7 @@ def test_checks_of_many_are_those_of_each(tmp_path):
     files[1].write_bytes(b"")
     files[2].mkdir()
     found = image_errors(files)
-    assert found == {files[1]: "an empty file", files[2]: "Is a directory"}
+    assert found == {files[1]: "an empty file: copy it anew", files[2]: "Is a directory"}
     assert image_error(tmp_path / "nowhere.png") == "No such file or directory"
 
 
