@@ -8,7 +8,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report options-page pictures test test-chaos lint lock clean
+.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report options-page pictures test test-chaos test-fuzz lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ test: $(ENV_STAMP) lint  ## lint and all tests
 
 test-chaos: $(ENV_STAMP)  ## kill twenty real runs and compare what they end with [ARGS="--kills 5"]
 	$(RUN) experiments.chaos $(ARGS)
+
+test-fuzz: $(ENV_STAMP)  ## read damaged images and tables, thousands of each kind [ARGS="--only PNG,tables"]
+	$(RUN) experiments.fuzz $(ARGS)
 
 lint: $(ENV_STAMP)  ## ruff: check and format
 	$(PY) -m ruff check .

@@ -29,6 +29,7 @@ __all__ = [
     "image_error",
     "image_errors",
     "open_image",
+    "without_metadata",
 ]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
@@ -104,13 +105,13 @@ def _read(file, mode):
             raise
         except Exception:  # perhaps of broken metadata, which no viewer minds
             stream.seek(0)
-            bare = _without_metadata(stream)
+            bare = without_metadata(stream)
             if bare is None:
                 raise
     return _convert(Image.open(io.BytesIO(bare), formats=FORMATS), mode)
 
 
-def _without_metadata(stream):
+def without_metadata(stream):
     """The bytes of a PNG, JPEG or AVIF file without what says nothing of its pixels; None for
     others.
     """
