@@ -115,6 +115,10 @@ class Options:
         """The options by which images are loaded that are predicted."""
         return self
 
+    def by_image(self):
+        """The options for images whose near-duplicate groups are too few to be kept together."""
+        return self
+
     def for_refit(self):
         """The options for a fit on everything, without a validation part to stop by."""
         return self

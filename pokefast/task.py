@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from pokefast.data.competition import Competition, read_competition
 from pokefast.data.layout import Given, find_layout
@@ -153,13 +154,19 @@ def run_task(task, options=None, data=None, out=None, resume=None):
         folder, options, data = _read_unfinished(task, resume)
         submissions = folder.parent.parent / SUBMISSIONS.name
     o = (options or task.recipe()).resolved()
+    with _memory_that_is_full_named(o):
+        return _run(task, o, data, runs, submissions, folder, clock)
+
+
+def _run(task, o, data, runs, submissions, folder, clock):
+    """`run_task` for options `o`; `folder` is that of an unfinished run, or None."""
     check_wandb(o.wandb)
     choose_metric(o.metric)
     with clock("prepare"):
         competition = open_competition(data or task.data, task.name, o)
-        whole = None
-        if o.folds or o.refit:  # decoded once for all that train on parts of it
-            whole = task.get_dls(competition, o, AllSplitter()).train.prepare()
+        o, whole = _with_groups_enough(task, o, competition)
+        if whole is not None:
+            whole.prepare()
     metric = choose_metric(o.metric, competition.vocab)
     _say_metric(task, metric)
     o = _adapted(task, o, competition, whole)
@@ -278,6 +285,42 @@ def _said_how_to_go_on(task, folder):
             flush=True,
         )
         raise
+
+
+@contextmanager
+def _memory_that_is_full_named(o):
+    """A GPU out of memory is an error that says what to make smaller."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        had = ""
+        if torch.cuda.is_available():
+            free, total = torch.cuda.mem_get_info()
+            free += torch.cuda.memory_reserved()  # this run's own
+            had = f" ({free / 2**30:.1f} of {total / 2**30:.1f} GiB were free for this run)"
+        size = f", or --size, which is {o.size}" if hasattr(o, "size") else ""
+        raise UserError(
+            f"the GPU's memory is full{had}: make --bs smaller, which is {o.bs}{size}"
+        ) from None
+
+
+def _with_groups_enough(task, o, competition):
+    """(options, loader of all images or None where nothing takes turns): by default a split by
+    image where a class has too few near-duplicate groups for any other; says so.
+    """
+    by_image, turns = o.by_image(), o.folds or o.refit
+    if not turns and by_image == o:
+        return o, None
+    whole = task.get_dls(competition, o, AllSplitter()).train
+    most, name = most_folds(whole.items)
+    if by_image != o and most < (2 if o.folds else 3):
+        print(
+            f"NOTE: --split image, as {shown(name)} has too few near-duplicate groups ({most}) for "
+            "a split that keeps them together",
+            flush=True,
+        )
+        o, whole = by_image, task.get_dls(competition, by_image, AllSplitter()).train
+    return o, whole if turns else None
 
 
 def _adapted(task, o, competition, whole):

@@ -115,6 +115,10 @@ class TransferOptions(Options):
             print(f"NOTE: {note}", flush=True)
         return replace(self, arch=arch, weights=weights)
 
+    def by_image(self):
+        """A split by image, unless groups were given."""
+        return self if self.groups else replace(self, split="image")
+
     def for_refit(self):
         """All epochs: no validation part says when to stop."""
         return replace(self, early_stop=False)

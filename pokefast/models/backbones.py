@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from functools import cache, lru_cache
 from pathlib import Path
+from zipfile import ZipFile, is_zipfile
 
 import timm
 import torch
@@ -161,6 +162,8 @@ def load_weights(model, arch, weights):
             f"--weights {weights}: {len(wrong)} of {len(own)} tensors of {arch} are missing or of "
             f"another shape, the first: {wrong[0]}"
         )
+    if odd := [k for k in own if own[k].is_floating_point() and not state[k].isfinite().all()]:
+        raise UserError(f"--weights {weights}: {odd[0]} holds values that are no numbers")
     net.load_state_dict({k: state[k] for k in own})
 
 
@@ -245,9 +248,14 @@ def _read_state(file):
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
+        if is_zipfile(file):
+            parts = sum(part.file_size for part in ZipFile(file).infolist())
+            if parts > file.stat().st_size:  # torch compresses nothing
+                raise ValueError(f"its parts would take {parts:,} bytes")
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as e:  # safetensors', pickle's and torch's own, of damage or of code in it
-        raise UserError(f"--weights {file}: it cannot be read as a state dict ({e})") from None
+        reason = str(e).split("\n")[0]
+        raise UserError(f"--weights {file}: it cannot be read as a state dict ({reason})") from None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise UserError(f"--weights {file}: it holds no state dict of tensors")
     return state

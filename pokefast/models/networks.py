@@ -48,7 +48,8 @@ def build(name, arguments):
     try:
         return BUILDERS[name](**arguments)
     except (TypeError, KeyError, ValueError) as e:
-        raise UserError(f"architecture {name} cannot be built with {arguments}: {e}") from None
+        given, reason = str(arguments)[:200], str(e).split("\n")[0]
+        raise UserError(f"architecture {name} cannot be built with {given}: {reason}") from None
 
 
 @architecture
@@ -74,6 +75,8 @@ def cnn(n_in=4, n_out=9, stages=4, head="global-max", size=64, dropout=0.3):
     ReLU, dropout, dense. Head "global-max": the maximum of each channel over the image, then dense,
     which does not care where in the image something is.
     """
+    if stages not in range(1, 9):
+        raise ValueError(f"{stages} stages: from 1 to 8")
     widths = [32 * 2**i for i in range(stages)]
     layers = []
     for before, after in zip([n_in, *widths], widths, strict=False):

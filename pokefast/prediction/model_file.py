@@ -3,10 +3,12 @@ done to an image before it. Nothing is unpickled.
 """
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
+import torch
 from fastai.callback.channelslast import ChannelsLast
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from pokefast.errors import UserError
@@ -73,7 +75,8 @@ def save_temperature(run, temperature):
 def load_model(folder):
     """The network, with its weights, and the description of a folder.
 
-    Raises UserError for a folder without a model, with a damaged one or one of another format.
+    Nothing is allocated before the two files agree on every shape. Raises UserError for a folder
+    without a model, with a damaged one or one of another format.
     """
     weights, file = Path(folder) / WEIGHTS, Path(folder) / DESCRIPTION
     for needed in (file, weights):
@@ -91,14 +94,35 @@ def load_model(folder):
         if missing := KEYS - set(description):
             raise KeyError(*sorted(missing))
         make_pipeline(description["pipeline"])
-        model = build(**description["architecture"])
+        architecture = description["architecture"]
+        if architecture["arguments"]["n_out"] != len(description["vocab"]):
+            raise ValueError("not as many classes as outputs")
+        expected = _shapes(json.dumps(architecture))
     except UserError as e:
         raise UserError(f"{file}: {e}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise UserError(f"{file}: damaged ({type(e).__name__}: {e})") from None
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as e:
+        reason = str(e).split("\n")[0]
+        raise UserError(f"{file}: damaged ({type(e).__name__}: {reason})") from None
     try:
-        model.load_state_dict(load_file(weights))
+        with safe_open(weights, "pt") as f:  # its header alone
+            found = {name: tuple(f.get_slice(name).get_shape()) for name in f.keys()}  # noqa: SIM118
+        if found != expected:
+            name = min(k for k in {*found, *expected} if found.get(k) != expected.get(k))
+            raise SafetensorError(f"{name} is {found.get(name)}, not {expected.get(name)}")
+        state = load_file(weights)
+        if any(v.is_floating_point() and not v.isfinite().all() for v in state.values()):
+            raise SafetensorError("it holds values that are no numbers")
+        model = build(**architecture)
+        model.load_state_dict(state)
     except (SafetensorError, RuntimeError, OSError) as e:
         reason = str(e).splitlines()[-1].strip()
         raise UserError(f"{weights}: damaged or of another model ({reason})") from None
     return model, description
+
+
+@lru_cache(1)  # the models of folds are the same
+def _shapes(architecture):
+    """Shapes of the tensors, by name, of what `build` makes of a JSON text, in no memory."""
+    with torch.device("meta"):
+        model = build(**json.loads(architecture))
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

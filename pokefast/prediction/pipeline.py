@@ -26,6 +26,7 @@ TRANSFORMS = {
     "Normalize": ("fastai.data.transforms", ("mean", "std")),
     "NormalizeInPlace": ("pokefast.data.augment", ("mean", "std")),
 }
+MAX_SIDE = 4096  # pixels, of what a transform may make of an image
 OPENERS = {
     "PILImage": "fastai.vision.core",
     "PILImageBW": "fastai.vision.core",
@@ -85,6 +86,10 @@ def _make(description):
     if name not in TRANSFORMS:
         raise UserError(f"unknown transform {name!r}")
     cls = getattr(import_module(TRANSFORMS[name][0]), name)
+    sides = values.get("size")
+    for side in sides if isinstance(sides, list) else [sides or 1]:
+        if not (isinstance(side, int) and 1 <= side <= MAX_SIDE):
+            raise UserError(f"transform {name} makes images of {side} pixels: 1 to {MAX_SIDE}")
     try:
         if issubclass(cls, Normalize):
             return cls.from_stats(**values)

@@ -1,6 +1,7 @@
 """Layer groups cover a network in order; weights are found, checked or named as missing."""
 
 import pickle
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import timm
@@ -204,6 +205,22 @@ def test_damaged_files_and_code_in_them_are_refused(content, suffix, tmp_path, c
     with pytest.raises(UserError, match="--weights"):
         load_weights(build_backbone("resnet18"), "resnet18", str(file))
     assert "code ran" not in capsys.readouterr().out
+
+
+def test_weights_that_are_no_numbers_or_take_more_than_their_file_are_refused(tmp_path):
+    file, backbone = tmp_path / "w.pth", build_backbone("resnet18")
+    state = backbone.net.state_dict()
+    torch.save(state | {"conv1.weight": torch.full((64, 3, 7, 7), torch.nan)}, file)
+    with pytest.raises(UserError, match="conv1.weight holds values that are no numbers"):
+        load_weights(backbone, "resnet18", str(file))
+    torch.save({"conv1.weight": torch.zeros(10**6)}, file)
+    with ZipFile(file) as zipped, ZipFile(tmp_path / "b.pth", "w", ZIP_DEFLATED) as bomb:
+        for name in zipped.namelist():
+            bomb.writestr(name, zipped.read(name))
+    assert (tmp_path / "b.pth").stat().st_size < 20_000
+    with pytest.raises(UserError, match="its parts would take 4,0") as error:
+        load_weights(backbone, "resnet18", str(tmp_path / "b.pth"))
+    assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_is_named_before_any_work():

@@ -156,10 +156,20 @@ def damage(file, how):
         file.unlink()
     elif how == "half":
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    elif how == "deep":
+        file.write_text("[" * 100_000)
+    elif file.name == WEIGHTS:
+        state = load_file(file)
+        how(state)
+        save_file(state, file)
     else:
         value = json.loads(file.read_text())
         how(value)
         file.write_text(json.dumps(value))
+
+
+def set_arguments(description, **values):
+    description["architecture"]["arguments"].update(values)
 
 
 def set_crop(description, **values):
@@ -180,7 +190,16 @@ def set_crop(description, **values):
         ("model.json", lambda d: d["pipeline"].update(opener="eval"), "'eval'"),
         ("model.json", lambda d: set_crop(d, how="eval"), "unknown crop 'eval'"),
         ("model.json", lambda d: set_crop(d, pad="x"), "Crop cannot be made"),
-        ("model.json", lambda d: d["architecture"]["arguments"].update(stages=3), "another model"),
+        ("model.json", lambda d: set_arguments(d, stages=3), "another model"),
+        ("model.json", lambda d: set_arguments(d, stages=10**9), "cannot be built"),
+        ("model.json", lambda d: set_arguments(d, n_in=10**12), "another model"),
+        ("model.json", lambda d: set_arguments(d, n_in=10**30), "cannot be built"),
+        ("model.json", lambda d: set_arguments(d, n_out=10**12), "not as many classes"),
+        ("model.json", lambda d: d["vocab"].pop(), "not as many classes"),
+        ("model.json", lambda d: set_crop(d, size=10**6), "images of 1000000 pixels"),
+        ("model.json", "deep", "damaged"),
+        ("model.safetensors", lambda state: state["0.weight"].fill_(torch.nan), "no numbers"),
+        ("model.safetensors", lambda state: state.pop("0.weight"), "0.weight is None, not (32"),
     ],
 )
 def test_damaged_runs_are_named(trained, tmp_path, name, how, says):
@@ -188,7 +207,22 @@ def test_damaged_runs_are_named(trained, tmp_path, name, how, says):
     damage(folder / name, how)
     with pytest.raises(UserError) as error:
         load_predictor(folder)
-    assert says in str(error.value) and str(folder / "model.") in str(error.value)
+    text = str(error.value)
+    assert says in text and str(folder / "model.") in text and "\n" not in text
+
+
+def test_nothing_is_allocated_for_what_is_declared_alone(trained, tmp_path, monkeypatch):
+    folder = shutil.copytree(trained("cnn")[0], tmp_path / "run")
+    header = {"0.weight": {"dtype": "F32", "shape": [10**9, 10**9], "data_offsets": [0, 4]}}
+    text = json.dumps(header).encode()
+    (folder / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(UserError, match="damaged"):
+        load_predictor(folder)
+    shutil.copy(trained("cnn")[0] / WEIGHTS, folder / WEIGHTS)
+    damage(folder / "model.json", lambda d: set_arguments(d, n_in=10**12))
+    monkeypatch.setattr("pokefast.prediction.model_file.load_file", lambda _: pytest.fail("read"))
+    with pytest.raises(UserError, match="another model"):  # the meta device alone can have 1.3 PB
+        load_predictor(folder)
 
 
 def test_pictures_are_found_in_order_and_missing_ones_named(tmp_path):

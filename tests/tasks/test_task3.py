@@ -1,6 +1,7 @@
 """Task 3: what is frozen stays as it is, groups stay on one side, folds cover everything."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -147,6 +148,34 @@ def test_a_split_by_image_says_that_it_may_flatter_and_has_no_interval(run, caps
     out = capsys.readouterr().out
     assert "may flatter" in out and "should be between" not in out
     assert "f1_macro_low" not in scores
+
+
+@pytest.mark.parametrize("folds", [0, 10])
+def test_too_few_groups_are_split_by_image_where_nobody_asked_for_them(
+    folds, run, data, tmp_path, monkeypatch, capsys
+):
+    few = shutil.copytree(data, tmp_path / "few")
+    labels = pd.read_csv(few / "train_labels.csv")
+    kept = labels[labels["label"].isin(["Bug", "Fire", "Rock"])].groupby("label").head(9)
+    kept.to_csv(few / "train_labels.csv", index=False)
+    for file in set((few / "train").iterdir()) - {few / "train" / f"{i}.png" for i in kept["Id"]}:
+        file.unlink()
+
+    def one_a_class(train, file=None, by_image=False):
+        groups = range(len(train)) if by_image else pd.factorize(train["label"])[0]
+        return train.assign(group=groups)
+
+    monkeypatch.setattr(task3_transfer, "add_groups", one_a_class)
+    monkeypatch.setattr("pokefast.task.describe_model", raises(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):  # all is decided by then
+        run_task(TASK, TASK.recipe(**{**SOLVED, "folds": folds}), few, tmp_path / "out")
+    said = capsys.readouterr().out
+    assert "NOTE: --split image, as Bug has too few near-duplicate groups (1)" in said
+    assert ("9 folds" in said) == (folds == 10)
+    table = tmp_path / "groups.csv"
+    one_a_class(kept)[["Id", "group"]].to_csv(table, index=False)
+    with pytest.raises(UserError, match="fewer than 3 near-duplicate groups"):
+        run_task(TASK, TASK.recipe(**{**SOLVED, "folds": 0, "groups": table}), few, tmp_path)
 
 
 def test_folds_score_every_image_once_and_average_their_models(run, data, capsys):

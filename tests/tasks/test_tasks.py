@@ -254,6 +254,22 @@ def test_a_batch_size_that_nobody_asked_for_fits_few_images(task, run, capsys):
     assert f"batches of {n // 4}" in capsys.readouterr().out
 
 
+def test_a_gpu_that_is_full_is_one_line_that_says_what_to_make_smaller(run, monkeypatch):
+    def full(*_, **__):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (3 << 29, 8 << 30))
+        monkeypatch.setattr("torch.cuda.memory_reserved", lambda: 1 << 30)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nSee ...")
+
+    monkeypatch.setattr("pokefast.steps.fit", full)
+    with pytest.raises(UserError) as error:
+        run(**QUICK)
+    assert str(error.value) == (
+        "the GPU's memory is full (2.5 of 8.0 GiB were free for this run): "
+        "make --bs smaller, which is 16"
+    )
+
+
 @pytest.mark.pictures
 def test_a_picture_that_fails_costs_a_line_and_not_the_run(run, monkeypatch, capsys):
     def fails(*_):
