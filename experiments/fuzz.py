@@ -327,7 +327,7 @@ def main(
                 capture_output=True,
                 text=True,
             )
-            said = f"{done.stdout}{done.stderr}"
+            said = "\n".join(line[:300] for line in f"{done.stdout}{done.stderr}".splitlines())
             if done.returncode or said:
                 faults.append(kind)
                 print(f"{kind}: FAULT, status {done.returncode}\n{said[-3000:]}", flush=True)

@@ -246,7 +246,7 @@ def _reason(e, file):
         if Path(file).stat().st_size == 0:
             return "an empty file: copy it anew"
         return "not a picture, damaged at its start or of another format: save it as PNG"
-    if isinstance(e, OSError) and e.strerror:
+    if isinstance(e, OSError) and e.filename:  # it cannot be opened; damaged bytes name no file
         return e.strerror
     words = " ".join(str(e).split())[:200] or type(e).__name__
     return f"damaged ({words}): copy it anew, or save it as PNG"

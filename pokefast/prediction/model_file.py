@@ -97,6 +97,8 @@ def load_model(folder):
         architecture = description["architecture"]
         if architecture["arguments"]["n_out"] != len(description["vocab"]):
             raise ValueError("not as many classes as outputs")
+        if not 0 < (temperature := description.get("temperature", 1.0)) < float("inf"):
+            raise ValueError(f"a temperature of {temperature}")
         expected = _shapes(json.dumps(architecture))
     except UserError as e:
         raise UserError(f"{file}: {e}") from None

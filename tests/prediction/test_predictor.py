@@ -198,6 +198,7 @@ def set_crop(description, **values):
         ("model.json", lambda d: d["vocab"].pop(), "not as many classes"),
         ("model.json", lambda d: set_crop(d, size=10**6), "images of 1000000 pixels"),
         ("model.json", "deep", "damaged"),
+        ("model.json", lambda d: d.update(temperature=0), "a temperature of 0"),
         ("model.safetensors", lambda state: state["0.weight"].fill_(torch.nan), "no numbers"),
         ("model.safetensors", lambda state: state.pop("0.weight"), "0.weight is None, not (32"),
     ],
