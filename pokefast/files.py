@@ -12,8 +12,8 @@ import pandas as pd
 from pokefast.errors import UserError
 
 __all__ = ["HALF", "ROOT", "DATA", "RUNS", "SUBMISSIONS"]
-__all__ += ["as_written", "atomic_path", "cache_dir", "no_formula", "read_csv", "read_own_csv"]
-__all__ += ["write_json", "write_own_csv"]
+__all__ += ["as_written", "atomic_folder", "atomic_path", "cache_dir", "no_formula", "read_csv"]
+__all__ += ["read_own_csv", "write_json", "write_own_csv"]
 
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE if (HERE / "pyproject.toml").is_file() else Path.cwd()  # installed: where one stands
@@ -52,6 +52,21 @@ def atomic_path(file):
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(folder):
+    """Yield a path for a folder, or a file, that gets the name `folder` when the block ends without
+    an error. It stands alone in a folder for scratch beside that, which goes in any case.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}-", suffix=".part", dir=folder.parent
+    ) as work:
+        part = Path(work) / folder.name
+        yield part
+        os.rename(part, folder)
 
 
 def write_json(file, value):

@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 from pokefast.errors import UserError
-from pokefast.files import cache_dir
+from pokefast.files import atomic_folder, cache_dir
 from pokefast.names import shown
 
 __all__ = ["unpack"]
@@ -37,18 +36,13 @@ def unpack(file):
             "or give it as DATA if it is what the file holds"
         )
     print(f"{file}: unpacked to {folder}", flush=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}-", suffix=".part", dir=folder.parent
-    ) as work:
-        part = Path(work) / folder.name
+    with atomic_folder(folder) as part:
         part.mkdir()
         try:
             _extract(file, file, part)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
             raise UserError(f"{file}: the zip cannot be read ({e}); download it again") from None
         (part / MARKER).write_text(json.dumps(made), encoding="utf-8")
-        os.rename(part, folder)
     return folder
 
 

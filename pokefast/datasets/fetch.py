@@ -5,12 +5,10 @@ never counts as one, and a finished step is not repeated.
 """
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +18,7 @@ from PIL import Image
 
 from pokefast.datasets.compose import parallel_map
 from pokefast.errors import UserError
+from pokefast.files import atomic_folder
 
 __all__ = [
     "ART_SPECIES",
@@ -27,7 +26,6 @@ __all__ = [
     "IMAGE_FILES",
     "PHOTO_SIDE",
     "Assets",
-    "default_cache",
     "fetch_assets",
 ]
 
@@ -97,17 +95,12 @@ def _step(target: Path, doing: str, make: Callable[[Path, Path], None]) -> None:
     if target.exists():
         return
     print(f"{doing} ...", flush=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{target.name}-", suffix=".part", dir=target.parent
-    ) as work:
-        part = Path(work) / target.name
-        make(Path(work), part)
-        try:
-            os.rename(part, target)
-        except OSError:
-            if not target.exists():  # else another process was faster
-                raise
+    try:
+        with atomic_folder(target) as part:
+            make(part.parent, part)
+    except OSError:
+        if not target.exists():  # else another process was faster
+            raise
 
 
 def _npm_files(
@@ -248,8 +241,3 @@ def fetch_assets(cache: Path, photos: Path | None = None) -> Assets:
     _step(assets.art, f"vector art ({ART[0]}), rendered", _fetch_art)
     _step(assets.photos, "photographs (Debian's wallpaper packages)", _fetch_photos)
     return assets
-
-
-def default_cache() -> Path:
-    """Where fetched files stay: `pokefast` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pokefast"

@@ -7,7 +7,6 @@ was not made here.
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from filelock import FileLock
 
 from pokefast.datasets.compose import write_solution
 from pokefast.errors import UserError
+from pokefast.files import atomic_folder
 
 __all__ = ["MARKER", "is_complete", "publish"]
 
@@ -86,16 +86,12 @@ def _build(
     root: Path, task: int, settings: Mapping[str, object], build: Callable[[Path], list[tuple]]
 ) -> None:
     """The competition in a folder beside `root`, which gets that name once it is complete."""
-    with tempfile.TemporaryDirectory(
-        prefix=f".{root.name}-", suffix=".part", dir=root.parent
-    ) as work:
-        part = Path(work) / root.name
+    with atomic_folder(root) as part:
         rows = build(part)
         marker = {"settings": dict(settings), "images": len(rows)}
         (part / MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
         for number in (3,) if task == 3 else (1, 2):
             write_solution(root.parent / "solution" / f"task{number}.csv", rows)
-        os.rename(part, root)
 
 
 def _exists(path: Path) -> bool:
@@ -107,7 +103,5 @@ def _link(root: Path, twin: Path) -> None:
     try:
         os.symlink(root.name, twin, target_is_directory=True)
     except OSError:
-        with tempfile.TemporaryDirectory(
-            prefix=f".{twin.name}-", suffix=".part", dir=root.parent
-        ) as work:
-            os.rename(shutil.copytree(root, Path(work) / twin.name), twin)
+        with atomic_folder(twin) as part:
+            shutil.copytree(root, part)

@@ -39,11 +39,11 @@ from pokefast.datasets.fetch import (
     IMAGE_FILES,
     PHOTO_SIDE,
     Assets,
-    default_cache,
     fetch_assets,
 )
 from pokefast.datasets.layout import publish
 from pokefast.errors import UserError
+from pokefast.files import cache_dir
 from pokefast.options import run_cli
 
 __all__ = ["read_species", "read_photos", "make_real_data", "main"]
@@ -123,7 +123,7 @@ def make_real_data(
     With `species` other than "all", task 3 alone: see the module. A type without species among the
     assets has no images. Species without art are not in task 3.
     """
-    assets = assets or Assets(default_cache())
+    assets = assets or Assets(cache_dir())
     settings = {"made_by": "pokefast.datasets.sprites", "version": 1, "seed": seed, "half": half}
     settings["photos"] = str(assets.photos.resolve())
     if species != "all":
@@ -180,7 +180,7 @@ def main(
     if seed < 0:
         raise UserError(f"--seed {seed}: it must be 0 or more")
     start = time.perf_counter()
-    assets = fetch_assets(Path(cache or default_cache()).resolve(), photos)
+    assets = fetch_assets(Path(cache or cache_dir()).resolve(), photos)
     for name in make_real_data(out, seed, half, assets, species=species):
         print(f"{out / name}: made")
     print(f"{out}: complete ({time.perf_counter() - start:.0f} s)")
