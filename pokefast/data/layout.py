@@ -134,7 +134,7 @@ class _Finder:
     """
 
     def __init__(self, tree, given):
-        self.tree, self.given, self.root = tree, given, tree.root
+        self.tree, self.given, self.root, self.read = tree, given, tree.root, {}
         if not tree.images:
             archives = self._packed()
             hint = f"; unpack its {listed(archives)} files" if archives else ""
@@ -226,10 +226,16 @@ class _Finder:
             )
         return next(iter(found), None), [t for t in self.tree.tables if t not in found]
 
+    def _read(self, name):
+        """The table of that name, read once."""
+        if name not in self.read:
+            self.read[name] = read_csv(self.root / name)
+        return self.read[name]
+
     @cached_property
     def asked(self):
         """The columns of the sample submission besides the first."""
-        return tuple(read_csv(self.root / self.sample).columns[1:]) if self.sample else ()
+        return tuple(self._read(self.sample).columns[1:]) if self.sample else ()
 
     def _one_test(self):
         """The folder of test images, of several that are called so."""
@@ -239,7 +245,7 @@ class _Finder:
             but = f", but {there}" if there else ""
             raise UserError(f"{self.root / self.test[0]}: no {SUFFIXES} images in it{but}")
         if len(full) > 1 and self.sample:
-            table = read_csv(self.root / self.sample)
+            table = self._read(self.sample)
             indices = {f: ImageIndex(self.tree.under([f])) for f in full}
             full = [f for f in full if any(indices[f].hits(table[c]) for c in table)] or full
         if len(full) > 1:
@@ -268,7 +274,7 @@ class _Finder:
             index = ImageIndex(self.tree.under(folders, but=self.hidden))
             for name in tables:
                 try:
-                    table = read_csv(self.root / name)
+                    table = self._read(name)
                 except UserError as e:  # another may do
                     errors.append(e)
                     continue
@@ -439,7 +445,7 @@ class _Finder:
         index = ImageIndex(images)
         tables = [t for t in self.tables if OF_OTHERS.match(name_of(t))]
         for name in filter(None, (self.sample, *tables)):
-            if find_id(self.root / name, read_csv(self.root / name), index)[1]:
+            if find_id(self.root / name, self._read(name), index)[1]:
                 return name
         return None
 

@@ -103,8 +103,7 @@ def labels_of(table, columns):
     """The class of each row: of one column, or the name of that with the one in it."""
     if len(columns) == 1:
         return table[columns[0]]
-    ones = pd.DataFrame({c: table[c].isin(["1", "1.0", "True"]) for c in columns})
-    return ones.idxmax(axis=1)
+    return _ones(table, columns).idxmax(axis=1)
 
 
 def matching_column(table, index):
@@ -132,7 +131,7 @@ def _likely(file, table, others, asked, folders):
     if named := [c for c in others if _bare(c) in LABEL_NAMES]:
         return [_only(file, table, named)]
     bits = [c for c in others if any(set(table[c]) <= both for both in BITS)]
-    if len(bits) > 1 and (len(bits) == len(others) or (_ones(table, bits) == 1).all()):
+    if len(bits) > 1 and (len(bits) == len(others) or (_ones(table, bits).sum(axis=1) == 1).all()):
         return bits
     if len(bits) > 2:
         rest = [c for c in others if c not in bits]
@@ -221,7 +220,7 @@ def _check_one_hot(file, table, id_column, columns):
             f"{file}: column {shown(wrong[0])} holds more than 0 and 1, as "
             f"{listed(sorted(set(table[wrong[0]]))[:3])}; {SAY}"
         )
-    ones = _ones(table, columns)
+    ones = _ones(table, columns).sum(axis=1)
     if (ones != 1).any():
         first = (ones != 1).idxmax()
         several = "multi-label: " if (ones > 1).any() else ""
@@ -233,7 +232,8 @@ def _check_one_hot(file, table, id_column, columns):
 
 
 def _ones(table, columns):
-    return sum(table[c].isin(["1", "1.0", "True"]).astype(int) for c in columns)
+    """Where a one stands in the columns, as a data frame of bools."""
+    return table[list(columns)].isin(["1", "1.0", "True"])
 
 
 def _numbers(values):

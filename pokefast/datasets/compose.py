@@ -29,6 +29,7 @@ __all__ = [
     "paste",
     "plan_icons",
     "plan_art",
+    "plan_species",
     "compose_competition",
     "write_solution",
 ]
@@ -120,11 +121,25 @@ def plan_art(
     test_fraction: float = 0.2,
 ) -> list[PlannedImage]:
     """Task 3: `images` of every species, split by species within each class."""
+
+    def hidden(names):
+        chosen = rng.permutation(len(names))[: round(len(names) * test_fraction)]
+        return {names[i] for i in chosen}
+
+    return plan_species(species, hidden, images)
+
+
+def plan_species(
+    species: Mapping[str, Sequence[str]],
+    hidden: Callable[[Sequence[str]], set[str]],
+    images: int,
+) -> list[PlannedImage]:
+    """`images` of every species; `hidden` says which of a class's species are in the test part."""
     plan: list[PlannedImage] = []
     for label, names in species.items():
-        hidden = set(rng.permutation(len(names))[: round(len(names) * test_fraction)].tolist())
-        for i, name in enumerate(names):
-            split = "Test" if i in hidden else "Train"
+        test = hidden(names)
+        for name in names:
+            split = "Test" if name in test else "Train"
             plan += [PlannedImage(len(plan) + k, label, name, split) for k in range(images)]
     return plan
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pokefast.datasets.compose import PlannedImage
+from pokefast.datasets.compose import PlannedImage, plan_species
 
 __all__ = ["SPECIES", "UNTOUCHED", "find_untouched", "plan_apart"]
 
@@ -53,13 +53,11 @@ def plan_apart(
 
     A class keeps `test_fraction` of its familiar species for training at least.
     """
-    plan: list[PlannedImage] = []
-    for label, names in species.items():
+
+    def hidden(names):
         apart = [name for name in names if name in untouched]
         known = [name for name in names if name not in untouched]
         most = len(known) - max(1, round(len(known) * test_fraction))
-        hidden = {*apart, *rng.permutation(known)[: min(len(apart), most)].tolist()}
-        for name in names:
-            split = "Test" if name in hidden else "Train"
-            plan += [PlannedImage(len(plan) + k, label, name, split) for k in range(images)]
-    return plan
+        return {*apart, *rng.permutation(known)[: min(len(apart), most)].tolist()}
+
+    return plan_species(species, hidden, images)
