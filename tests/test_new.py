@@ -154,6 +154,14 @@ def test_a_name_that_is_none_is_refused(name, here):
 
 
 def test_make_runs_what_it_has_written():
-    line = ["make", "-n", "new", "NAME=leaves", "DATA=my folder", "PY=python"]
+    line = [
+        "make",
+        "-n",
+        "--no-print-directory",
+        "new",
+        "NAME=leaves",
+        "DATA=my folder",
+        "PY=python",
+    ]
     said = subprocess.run(line, cwd=ROOT, capture_output=True, text=True).stdout
     assert said.endswith('-m pokefast new --name "leaves" --data "my folder" \n')
