@@ -102,7 +102,9 @@ def get_dls(data=None, o=None, splitter=None):
     """Loaders of training, validation and test part: images [n, 4, 64, 64] and class numbers [n].
 
     `data` is a competition folder, the embedded data by default; `o` are options, those of `fast`
-    by default; `splitter` is another than the stratified one.
+    by default. `splitter` is another than the stratified one, whose parts are the fractions
+    `o.valid` and `o.test` of the labelled images, 0.15 unless a recipe says otherwise; with folds,
+    the driver gives one for each.
     """
     o = o or fast()
     set_seed(o.seed, reproducible=True)
@@ -121,7 +123,9 @@ def get_dls(data=None, o=None, splitter=None):
 
 
 def get_learner(dls, o=None):
-    """A Learner with the CNN on `dls`; `o` as for `get_dls`."""
+    """A Learner with the CNN on `dls`; `o` as for `get_dls`. What trains it as `o` says is `fit` of
+    pokefast/training/learner.py.
+    """
     o = o or fast()
     set_seed(o.seed, reproducible=True)
     cbs = [ChannelsLast()]

@@ -116,7 +116,9 @@ class TransferOptions(Options):
         return replace(self, arch=arch, weights=weights)
 
     def by_image(self):
-        """A split by image, unless groups were given."""
+        """What the driver falls back to where a class has too few near-duplicate groups: a split
+        by image, unless groups were given.
+        """
         return self if self.groups else replace(self, split="image")
 
     def for_refit(self):
@@ -193,7 +195,9 @@ def get_dls(data=None, o=None, splitter=None):
     alpha as fourth channel for ridge, and class numbers [n].
 
     `data` is a competition folder, the embedded data by default; `o` are options, those of `fast`
-    by default; `splitter` is another than the one that keeps near duplicates together.
+    by default. `splitter` is another than the one that keeps near duplicates together, whose parts
+    are the fractions `o.valid` and `o.test`; with folds the driver gives one for each, whose
+    validation and test part are the same fold.
     """
     o = (o or fast()).resolved()
     set_seed(o.seed, reproducible=True)
