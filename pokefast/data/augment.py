@@ -54,9 +54,9 @@ class BatchFlip(BatchTransform):
         self.p = p
 
     def augment(self, x):
-        """The same tensor, changed in place: batches are copies."""
-        mirrored = (torch.rand(len(x), device=x.device) < self.p).nonzero()[:, 0]
-        return x.index_copy_(0, mirrored, x[mirrored].flip(-1))
+        """Of all images mirrored, those that are drawn: a flip of whole batches is vectorized."""
+        mirrored = torch.rand(len(x), device=x.device) < self.p
+        return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
 
 
 class BatchShift(BatchTransform):
@@ -70,11 +70,14 @@ class BatchShift(BatchTransform):
 
     def augment(self, x):
         """Windows of a larger batch, in the batch's own dtype."""
-        n, _, h, w = x.shape
+        n, c, h, w = x.shape
         padded = _repeat_edges(x, self.pixels)
-        dy, dx = torch.randint(2 * self.pixels + 1, (2, n), device=x.device)
-        windows = padded.unfold(2, h, 1).unfold(3, w, 1)  # a view: [n, c, dy, dx, h, w]
-        return windows[torch.arange(n, device=x.device), :, dy, dx]
+        dy, dx = torch.randint(2 * self.pixels + 1, (2, n, 1, 1), device=x.device)
+        # a row of a window is w values in a row of memory: copied as such, not one by one
+        images = torch.arange(n * c, device=x.device).view(n, c, 1) * padded.shape[2]
+        rows = images + dy + torch.arange(h, device=x.device)
+        starts = rows * padded.shape[3] + dx
+        return padded.flatten().unfold(0, w, 1).index_select(0, starts.flatten()).view(x.shape)
 
 
 class BatchAffine(BatchTransform):
