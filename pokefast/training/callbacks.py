@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelValidException
+from fastai.learner import Recorder
 from fastcore.basics import noop
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -16,6 +17,7 @@ __all__ = [
     "GradualUnfreezeCallback",
     "AverageWeightsCallback",
     "FlipTTACallback",
+    "EpochRecorder",
     "PlainTensorCallback",
     "NoValidationCallback",
     "LineLoggerCallback",
@@ -183,6 +185,43 @@ class PlainTensorCallback(Callback):
         """Make views, not copies."""
         self.learn.xb = tuple(x.as_subclass(torch.Tensor) for x in self.xb)
         self.learn.yb = tuple(y.as_subclass(torch.Tensor) for y in self.yb)
+
+
+class EpochRecorder(Recorder):
+    """fastai's Recorder, which keeps the losses of an epoch on their device and smooths them at its
+    end: fastai waits for the device after every batch. lr_find stops by the loss, so it does wait.
+    """
+
+    name = "recorder"
+
+    def before_fit(self):
+        """Start without losses."""
+        super().before_fit()
+        self.waiting = []
+
+    def after_batch(self):
+        """Keep the loss and the learning rate."""
+        if not self.training or self.train_metrics or hasattr(self, "lr_finder"):
+            return super().after_batch()
+        self.lrs.append(self.opt.hypers[-1]["lr"])
+        self.waiting.append(self.learn.loss.detach().mean())
+
+    def after_train(self):
+        """Smooth what is waiting before it is logged."""
+        self._smooth()
+        super().after_train()
+
+    def after_fit(self):
+        """Smooth what a stopped epoch has left."""
+        self._smooth()
+
+    def _smooth(self):
+        smooth = self.smooth_loss
+        for loss in torch.stack(self.waiting).float().tolist() if self.waiting else ():
+            smooth.count += 1
+            smooth.val = loss + smooth.beta * (float(smooth.val) - loss)
+            self.losses.append(smooth.value)
+        self.waiting = []
 
 
 class NoValidationCallback(Callback):

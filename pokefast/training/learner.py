@@ -7,7 +7,7 @@ import fastai.callback.schedule  # noqa: F401  gives Learner its fit_one_cycle a
 import torch
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.tracker import ReduceLROnPlateau
-from fastai.learner import Learner
+from fastai.learner import Learner, Recorder
 from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import OptimWrapper
 from fastcore.imports import IN_NOTEBOOK
@@ -15,6 +15,7 @@ from fastcore.imports import IN_NOTEBOOK
 from pokefast.errors import UserError
 from pokefast.scoring.metrics import choose_metric, learner_metrics
 from pokefast.training.callbacks import (
+    EpochRecorder,
     FlipTTACallback,
     LineLoggerCallback,
     NoValidationCallback,
@@ -58,6 +59,8 @@ def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, c
         model_dir=".",  # lr_find would leave an empty folder "models" behind
         cbs=[PlainTensorCallback(), PrecisionCallback(choose_dtype(o.precision, dls.device)), *cbs],
     )
+    learn.remove_cb(Recorder)
+    learn.add_cb(EpochRecorder())
     if not (is_terminal() or IN_NOTEBOOK):
         learn.remove_cb(ProgressCallback)
         learn.add_cb(LineLoggerCallback())

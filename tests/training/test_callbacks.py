@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
-from fastai.learner import Learner
+from fastai.learner import Learner, Recorder
 from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import OptimWrapper
 from torch import nn
@@ -16,6 +16,7 @@ from pokefast.errors import UserError
 from pokefast.scoring.metrics import learner_metrics
 from pokefast.training.callbacks import (
     AverageWeightsCallback,
+    EpochRecorder,
     FlipTTACallback,
     GradualUnfreezeCallback,
     LineLoggerCallback,
@@ -167,6 +168,35 @@ def test_averaging_leaves_whole_numbers_as_they_are():
     learn = learner([AverageWeightsCallback(decay=0.9, every=1, start=0)], Table())
     learn.fit(2, 1e-2)
     assert torch.equal(learn.model.index, torch.arange(50))
+
+
+def test_losses_are_those_of_fastais_recorder():
+    theirs, ours = learner(), learner()
+    ours.remove_cb(Recorder)
+    ours.add_cb(EpochRecorder())
+    for learn in (theirs, ours):
+        torch.manual_seed(1)
+        learn.dls.train.rng.seed(1)
+        learn.fit(2, 1e-2)
+    for name in ("lrs", "losses", "iters"):
+        a, b = (list(map(float, getattr(learn.recorder, name))) for learn in (theirs, ours))
+        assert a == pytest.approx(b, rel=1e-5)
+    assert ours.recorder.values[-1][0] == pytest.approx(theirs.recorder.values[-1][0], rel=1e-5)
+
+
+def test_a_stopped_epoch_keeps_its_losses():
+    class Stop(Callback):
+        order = 51  # after the recorder
+
+        def after_batch(self):
+            if self.train_iter == 3:
+                raise CancelFitException
+
+    learn = learner([Stop()])
+    learn.remove_cb(Recorder)
+    learn.add_cb(EpochRecorder())
+    learn.fit(1)
+    assert len(learn.recorder.losses) == len(learn.recorder.lrs) == 3
 
 
 class Lopsided(nn.Module):
