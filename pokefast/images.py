@@ -14,6 +14,7 @@ import numpy as np
 from fastai.vision.core import PILBase, PILImage, PILImageBW
 from fasttransform import Transform
 from PIL import ExifTags, Image, UnidentifiedImageError
+from torch import Tensor
 
 from pokefast.cores import cores
 from pokefast.errors import UserError
@@ -60,7 +61,8 @@ FEW_BITS = {"1": (1, 255), "L;2": (2, 85), "L;4": (4, 17), "L": (8, 1)}
 
 
 def open_image(file, mode="RGB"):
-    """Read an image, a path or a PIL image, as `mode` "RGB" or "RGBA", 8 bits a channel.
+    """Read an image, a path, a file's bytes or a PIL image, as `mode` "RGB" or "RGBA", 8 bits a
+    channel.
 
     16-bit grey is scaled (Pillow's own convert clips it at 255), a transparent colour or palette
     entry is kept, alpha is composited on `MATTE` for "RGB" (Pillow's convert drops it), a camera's
@@ -97,9 +99,9 @@ def _read(file, mode):
     logging.getLogger("PIL").addHandler(SILENT)
     if isinstance(file, Image.Image):
         return _convert(file, mode)
-    with open(file, "rb") as stream:
+    with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as stream:
         try:
-            more = BY_SUFFIX.get(Path(stream.name).suffix.lower())
+            more = None if isinstance(file, bytes) else BY_SUFFIX.get(Path(file).suffix.lower())
             return _convert(Image.open(stream, formats=(more, *FORMATS) if more else FORMATS), mode)
         except Image.DecompressionBombError:
             raise
@@ -243,7 +245,7 @@ def _reason(e, file):
     if isinstance(e, Image.DecompressionBombError):
         return f"more than {MAX_PIXELS:,} pixels: make it smaller"
     if isinstance(e, UnidentifiedImageError):
-        if Path(file).stat().st_size == 0:
+        if (len(file) if isinstance(file, bytes) else Path(file).stat().st_size) == 0:
             return "an empty file: copy it anew"
         return "not a picture, damaged at its start or of another format: save it as PNG"
     if isinstance(e, OSError) and e.filename:  # it cannot be opened; damaged bytes name no file
@@ -258,9 +260,12 @@ class PILImageRGB(PILImage):
     _open_args = {"mode": "RGB"}
 
     @classmethod
-    def create(cls, fn):
-        """Open a path, or take a PIL image, array or tensor, in this class's mode."""
-        if isinstance(fn, (str, Path, Image.Image)):
+    def create(cls, fn: Path | str | Tensor | np.ndarray | bytes | Image.Image):
+        """Open a path or bytes, or take a PIL image, array or tensor, in this class's mode.
+
+        What may be given to `learn.predict`, fastai reads from the annotation.
+        """
+        if isinstance(fn, (str, Path, bytes, Image.Image)):
             return cls(open_image(fn, cls._open_args["mode"]))
         return cls(open_image(super().create(fn, mode=None), cls._open_args["mode"]))
 

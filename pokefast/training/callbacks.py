@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelValidException
+from fastai.imports import noop
 from fastai.learner import Recorder
-from fastcore.basics import noop
+from fastprogress.fastprogress import MasterBar, ProgressBar
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 __all__ = [
@@ -235,23 +236,26 @@ class NoValidationCallback(Callback):
 class LineLoggerCallback(Callback):
     """One plain line an epoch, for logs: fastai's progress bar writes about 25 carriage returns an
     epoch there.
+
+    Stands in the place of fastai's `ProgressCallback`: `learn.no_logging()` silences it,
+    `CSVLogger` writes what it prints, `ShowGraphCallback` finds a bar, which draws nothing, as in a
+    terminal.
     """
 
-    order = 65
+    order = 60
 
     def before_fit(self):
-        """Keep fastai's own table quiet."""
-        self.run = not hasattr(self, "lr_finder") and not hasattr(self, "gather_preds")
-        self.old_logger, self.learn.logger = self.learn.logger, noop
+        """Take the place of fastai's table."""
+        self.old_logger = self.learn.logger
+        if self.old_logger != noop:
+            self.learn.logger = self._print_line
+        self.learn.progress, self.mbar = self, MasterBar(range(self.n_epoch), ProgressBar)
 
-    def after_epoch(self):
+    def _print_line(self, log):
         """Print epoch, losses, metrics, seconds."""
-        names, values = self.recorder.metric_names, self.recorder.log
-        if len(values) < len(names):  # validation alone
-            return
         cells = [
             f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in zip(names[1:], values[1:], strict=False)
+            for name, value in zip(self.recorder.metric_names[1:], log[1:], strict=False)
             if value is not None
         ]
         print(f"epoch {self.epoch + 1}/{self.n_epoch}  " + "  ".join(cells), flush=True)
@@ -259,6 +263,7 @@ class LineLoggerCallback(Callback):
     def after_fit(self):
         """Put fastai's logger back."""
         self.learn.logger = self.old_logger
+        del self.learn.progress, self.mbar
 
 
 def is_terminal():

@@ -3,7 +3,8 @@
 import hashlib
 from functools import partial
 
-import fastai.callback.schedule  # noqa: F401  gives Learner its fit_one_cycle and lr_find
+import fastai.callback.schedule
+import fastai.vision.learner  # noqa: F401  and its show_results and plot_top_losses for images
 import torch
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.tracker import ReduceLROnPlateau
