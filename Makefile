@@ -3,12 +3,14 @@
 VENV := .venv
 PY ?= $(VENV)/bin/python
 PIP_QUIET := --quiet --quiet --disable-pip-version-check
-RUN = $(PY) -W ignore::FutureWarning -W ignore::DeprecationWarning -m
+MODULE = $(PY) -W ignore::FutureWarning -W ignore::DeprecationWarning -m
+# the user's RUN=runs/... takes its place in targets that use MODULE
+RUN = $(MODULE)
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report options-page pictures test test-chaos test-fuzz lint lock clean
+.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report export options-page pictures test test-more test-chaos test-fuzz lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +24,7 @@ env: $(ENV_STAMP)  ## the environment in .venv, from pyproject.toml; skipped whe
 $(VENV)/.complete: pyproject.toml
 	@echo "making the environment in $(VENV) (a few minutes, once)"
 	python3 -m venv $(VENV)
-	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[dev,offline]'
+	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[dev,export,offline]'
 	@touch $@
 
 data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; the tasks make what they need
@@ -63,6 +65,9 @@ lr-find: $(ENV_STAMP)  ## learning rates to try: suggestions and a plot in runs/
 report: $(ENV_STAMP)  ## the newest run's page, in a browser [ARGS="--run runs/..."]
 	$(RUN) pokefast.report.page $(ARGS)
 
+export: $(ENV_STAMP)  ## a run's model as ONNX, checked on the test part [RUN=runs/... FORMAT=onnx]
+	$(MODULE) pokefast.export $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(if $(FORMAT),--format $(FORMAT)) $(ARGS)
+
 options-page: $(ENV_STAMP)  ## docs/options.md, from the scripts
 	$(RUN) experiments.options_page
 
@@ -71,6 +76,9 @@ pictures: $(ENV_STAMP)  ## docs/pictures/ for the README, from runs on the embed
 
 test: $(ENV_STAMP) lint  ## lint and all tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile $(ARGS)
+
+test-more: $(ENV_STAMP)  ## what takes minutes: fastai's habits and ONNX files, all three tasks
+	MORE_TESTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/tasks/test_habits.py tests/prediction/test_onnx.py $(ARGS)
 
 test-chaos: $(ENV_STAMP)  ## kill twenty real runs and compare what they end with [ARGS="--kills 5"]
 	$(RUN) experiments.chaos $(ARGS)

@@ -1,6 +1,7 @@
 """Tell images' classes: `python -m pokefast.predict RUN picture.png folder/ [--json | --csv]`.
 
-From Python: `load_predictor("runs/RUN")("picture.png").label`.
+RUN is a run's folder or a model.onnx of `pokefast.export`. From Python:
+`load_predictor("runs/RUN")("picture.png").label`.
 """
 
 import sys
@@ -14,6 +15,7 @@ from pokefast.files import no_formula
 from pokefast.images import IMAGE_SUFFIXES
 from pokefast.names import shown
 from pokefast.options import run_cli
+from pokefast.prediction.onnx_file import OnnxPredictor
 from pokefast.prediction.predictor import load_predictor, unreadable, unreadable_error
 
 __all__ = ["find_pictures", "load_predictor", "main"]
@@ -45,7 +47,7 @@ def _is_picture(path):
 
 
 def main(
-    run: Path,  # a finished run's folder
+    run: Path,  # a finished run's folder, or a model.onnx
     pictures: Annotated[str, {"nargs": "+"}],  # picture files, and folders of them
     json: bool = False,  # a JSON list instead of a table
     csv: bool = False,  # CSV instead of a table
@@ -58,7 +60,7 @@ def main(
     if json and csv:
         raise UserError("--json --csv: choose one of them")
     files = [str(p) for p in find_pictures(pictures)]
-    predictor = load_predictor(run)
+    predictor = OnnxPredictor(run) if run.suffix == ".onnx" else load_predictor(run)
     bad = unreadable(files)
     files = [file for file in files if file not in bad]
     vocab, rows = predictor.vocab, predictor.probabilities(files).tolist()

@@ -20,7 +20,7 @@ def colour_histograms(colours, mask, bins):
     place = colours.flatten(2) * (bins - 1)  # [n, 3, pixels]
     low = place.floor().clamp_max(bins - 2)
     part, low, weight = place - low, low.long(), mask.flatten(1)
-    counts = colours.new_zeros(len(colours), bins**3)
+    counts = colours.new_zeros(colours.shape[0], bins**3)  # len() would fix it in an export
     for corner in product((0, 1), repeat=3):
         shares = [part[:, c] if up else 1 - part[:, c] for c, up in enumerate(corner)]
         first, second, third = (low[:, c] + up for c, up in enumerate(corner))

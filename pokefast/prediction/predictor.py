@@ -19,7 +19,15 @@ from pokefast.training.callbacks import PlainTensorCallback
 from pokefast.training.learner import predict
 from pokefast.training.precision import PrecisionCallback, choose_dtype
 
-__all__ = ["Prediction", "Predictor", "load_predictor", "unreadable", "unreadable_error"]
+__all__ = [
+    "Ensemble",
+    "Prediction",
+    "Predictor",
+    "check_readable",
+    "load_predictor",
+    "unreadable",
+    "unreadable_error",
+]
 
 MANY = 5  # names in a message
 
@@ -33,28 +41,42 @@ class Prediction:
     probabilities: dict
 
 
-class Predictor:
-    """A trained model: call it with an image or a list of them; `load_predictor` makes one.
+class Ensemble:
+    """What every trained model has: called with an image or a list of them, it gives predictions.
 
-    An image is a path, a PIL image, or an array or tensor that fastai's `PILImage.create` takes.
-    Batches, flips and precision are the run's own: on the same batches and machine it computes the
-    very numbers of the training process.
+    An image is a path, bytes, a PIL image, or an array or tensor that fastai's `PILImage.create`
+    takes. Subclasses have `probabilities(images)`.
     """
 
-    def __init__(self, models, description, device=None, precision=None):
-        self.models, self.description = [model.eval() for model in models], description
-        self.vocab, self.pipeline = description["vocab"], description["pipeline"]
-        self.device = torch.device(device or default_device())
-        precision = precision or description["precision"]
-        if precision == "fp16" and self.device.type != "cuda":
-            precision = "auto"  # trained on a GPU, used without one
-        self.dtype = choose_dtype(precision, self.device)
+    def __init__(self, vocab, pipeline):
+        self.vocab, self.pipeline = vocab, pipeline
 
     def __call__(self, images):
         """A `Prediction`, or a list of them for a list of images."""
         if not isinstance(images, (list, tuple)):
             return self([images])[0]
         return [self._prediction(row) for row in self.probabilities(images).tolist()]
+
+    def _prediction(self, row):
+        ranked = sorted(zip(row, self.vocab, strict=True), key=lambda pair: -pair[0])
+        return Prediction(ranked[0][1], ranked[0][0], {label: p for p, label in ranked})
+
+
+class Predictor(Ensemble):
+    """A trained model; `load_predictor` makes one.
+
+    Batches, flips and precision are the run's own: on the same batches and machine it computes the
+    very numbers of the training process.
+    """
+
+    def __init__(self, models, description, device=None, precision=None):
+        super().__init__(description["vocab"], description["pipeline"])
+        self.models, self.description = [model.eval() for model in models], description
+        self.device = torch.device(device or default_device())
+        precision = precision or description["precision"]
+        if precision == "fp16" and self.device.type != "cuda":
+            precision = "auto"  # trained on a GPU, used without one
+        self.dtype = choose_dtype(precision, self.device)
 
     def probabilities(self, images, bs=256):
         """Calibrated probabilities [n, classes] in the order of `vocab`, for a list of images.
@@ -63,8 +85,7 @@ class Predictor:
         """
         if not images:
             return torch.empty(0, len(self.vocab))
-        if bad := unreadable(p for p in images if isinstance(p, (str, Path))):
-            raise unreadable_error(bad)
+        check_readable(images)
         dl = make_loader(self.pipeline, images, bs, self.device)
         cbs = [PlainTensorCallback(), PrecisionCallback(self.dtype)]
         if self.description["channels_last"]:
@@ -77,10 +98,6 @@ class Predictor:
         mean, temperature = rows / len(self.models), self.description.get("temperature", 1.0)
         return mean if temperature == 1 else torch.from_numpy(tempered(mean, temperature))
 
-    def _prediction(self, row):
-        ranked = sorted(zip(row, self.vocab, strict=True), key=lambda pair: -pair[0])
-        return Prediction(ranked[0][1], ranked[0][0], {label: p for p, label in ranked})
-
 
 def load_predictor(run, device=None, precision=None):
     """The `Predictor` of a run's folder; `device` is the fastest there is by default, `precision`
@@ -92,6 +109,12 @@ def load_predictor(run, device=None, precision=None):
     if any(d != descriptions[0] for d in descriptions):
         raise UserError(f"{run}: the {DESCRIPTION} of its folds differ")
     return Predictor(models, descriptions[0], device, precision)
+
+
+def check_readable(images):
+    """Raise the UserError of those of `images` that are paths and cannot be read."""
+    if bad := unreadable(p for p in images if isinstance(p, (str, Path))):
+        raise unreadable_error(bad)
 
 
 def unreadable(files):
