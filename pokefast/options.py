@@ -88,6 +88,7 @@ class Options:
     contrast: Fraction = 0.0  # the same
     saturation: Fraction = 0.0  # the same
     tta: bool = False  # average predictions over the mirror image
+    average: bool = False  # and over images that surely show the same art, for the submission
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # of the forward pass
     labels: str | None = None  # table in the data's folder; or folders, inner-folders, names
     id: str | None = None  # column of that table that names the images
@@ -98,6 +99,9 @@ class Options:
     sample: Path | None = None  # sample submission, whose columns, ids and order are taken
     skip_bad: bool = False  # go on without bad rows and images
     wandb: Literal["off", "offline", "online"] = "off"  # log to Weights & Biases
+
+    # Whether phase one gives every image's score without its group (a field where a task has that).
+    leave_one_out = False
 
     def __post_init__(self):
         for name, hint in get_type_hints(type(self), include_extras=True).items():

@@ -59,7 +59,8 @@ __all__ = [
 FORMAT = 2  # of the files above: raised with every change that an older reader would misread
 NEWEST = "newest"  # unfinished run, for --resume
 PACKAGES = ("pokefast", "fastai", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
-ABOUT = ["Id", "part", "fold", "group", "truth", "predicted"]  # columns before the probabilities
+# Columns of probabilities.csv before the probabilities.
+ABOUT = ["Id", "part", "fold", "group", "alike", "truth", "predicted"]
 
 
 def new_folder(runs, task):
@@ -165,6 +166,7 @@ def probability_table(items, probabilities, vocab, part, fold=""):
     probabilities = np.asarray(probabilities)
     table = pd.DataFrame({"Id": items["Id"].to_numpy(), "part": part, "fold": fold})
     table["group"] = items["group"].to_numpy() if "group" in items else ""
+    table["alike"] = items["alike"].to_numpy() if "alike" in items else ""
     table["truth"] = items["label"].to_numpy() if "label" in items else ""
     table["predicted"] = np.asarray(vocab, object)[probabilities.argmax(1)]
     return table.join(pd.DataFrame(probabilities, columns=probability_columns(vocab)))

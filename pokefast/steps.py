@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.torch import load_file
 
-from pokefast.data.splits import AllSplitter, FoldSplitter
+from pokefast.crops.groups import kept_pairs
+from pokefast.data.splits import AllSplitter, FoldSplitter, group_numbers
 from pokefast.files import read_own_csv, write_json, write_own_csv
 from pokefast.names import shown
 from pokefast.prediction.model_file import DESCRIPTION, WEIGHTS, save_model, save_temperature
@@ -26,18 +28,21 @@ from pokefast.scoring.calibration import (
     tempered,
 )
 from pokefast.scoring.interval import score_interval
+from pokefast.scoring.likeness import FAR, tell_apart
 from pokefast.scoring.metrics import metric_title, scores
 from pokefast.scoring.submission import make_submission, write_submission
 from pokefast.training.checkpoint import CheckpointCallback, ResumeCallback, read_checkpoint
-from pokefast.training.learner import fit, predict
+from pokefast.training.learner import fit, inputs, predict
 
 __all__ = [
     "Calibration",
     "Clock",
     "Fitted",
+    "average_alike",
     "calibrate",
     "items_of",
     "learner_on",
+    "parts_alike",
     "predict_local",
     "predict_test",
     "score",
@@ -46,24 +51,28 @@ __all__ = [
     "show",
     "splitters",
     "submit",
+    "test_loader",
     "train",
 ]
 
 HISTORY = ["epoch", "train_loss", "valid_loss"]  # and fastai's metrics
 ALWAYS = ("f1_macro", "accuracy")  # metrics that every run has
+TEMPERATURE_FOLDS = 10  # of groups, for the temperatures of images predicted without theirs
 TEST_PART = 2  # number of the local test part among the loaders: training, validation, test
 
 
 @dataclass(frozen=True)
 class Fitted:
     """A trained Learner, its history (a row an epoch) and the epochs that were run; `fold` counts
-    from 1 where there are folds.
+    from 1 where there are folds. `left_out` are the local test part's probabilities where phase one
+    gave them, each from a model without the image's group.
     """
 
     learn: object
     history: pd.DataFrame
     epochs: int
     fold: int | str = ""
+    left_out: np.ndarray | None = None
 
 
 @dataclass
@@ -144,7 +153,7 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
     cbs = [] if log is None else log.start(learn, o, fold)
     if isinstance(fold, int):
         print(f"fold {fold} of {o.folds}", end="  ", flush=True)
-    if (place / DESCRIPTION).exists():
+    if (place / DESCRIPTION).exists() and not o.leave_one_out:  # which takes no epochs
         print("trained before", flush=True)
         learn.model.load_state_dict(load_file(place / WEIGHTS))
         history = read_own_csv(folder / "history.csv")
@@ -153,19 +162,20 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
         return Fitted(learn, history, int(epochs), fold)
     file, validate = work_folder(folder) / "checkpoint.pt", fold != "refit"
     state = read_checkpoint(file) if file.exists() else {}
+    first, left_out = [], None
     with clock("train"):
         if state.get("fold") == fold:
             first, cbs = state["first"], [*cbs, ResumeCallback(state)]
             print(f"goes on after epoch {state['epoch']}", flush=True)
-        else:
-            first = task.phase_one(learn, o, validate=validate) if task.phase_one else []
+        elif task.phase_one and (solved := task.phase_one(learn, o, validate)):
+            first, left_out = solved.row, solved.left_out
         cbs.append(CheckpointCallback(file, {"fold": fold, "first": first}))
         epochs = fit(learn, o, o.rates(), validate=validate, cbs=cbs)
     rows = [[fold, 0, *first]] if first else []
     values = learn.recorder.values if epochs and validate else []
     rows += [[fold, i, *row] for i, row in enumerate(values, 1)]
     columns = ["fold", *HISTORY, *(metric.name for metric in learn.metrics)]
-    return Fitted(learn, pd.DataFrame(rows, columns=columns), epochs, fold)
+    return Fitted(learn, pd.DataFrame(rows, columns=columns), epochs, fold, left_out)
 
 
 @dataclass(frozen=True)
@@ -180,15 +190,18 @@ class Calibration:
 
 def calibrate(fits, o):
     """The `Calibration` of the fits: a single model's temperature is fitted on its validation part,
-    that of each fold on the others' predictions, that of the submission on all of these.
+    that of each fold on the others' predictions, that of the submission on all of these. Where each
+    image was predicted without its group, groups are dealt out to folds.
     """
     learns = [one.learn for one in fits]
     truth = [np.asarray(learn.dls[TEST_PART].targets) for learn in learns]
-    found = [np.asarray(predict(learn, learn.dls[TEST_PART], o.tta)) for learn in learns]
+    found = [_local_probabilities(one, o) for one in fits]
     ends = np.cumsum([len(part) for part in truth])
     truth, found = np.concatenate(truth), np.concatenate(found)
-    if o.folds:
+    if o.folds or o.leave_one_out:
         folds = np.searchsorted(ends, np.arange(len(truth)), side="right")
+        if o.leave_one_out:
+            folds = group_numbers(learns[0].dls[TEST_PART].items) % TEMPERATURE_FOLDS
         temperature = fit_temperature(truth, found)
         mended = tempered(found, fold_temperatures(truth, found, folds))
     else:
@@ -199,17 +212,72 @@ def calibrate(fits, o):
     return Calibration(np.split(mended, ends[:-1]), {"temperature": temperature, **curves})
 
 
-def predict_test(models, competition, o, temperature, folder):
-    """Rows of probabilities.csv for the competition's test images: the mean of the models at this
-    temperature, which is noted beside the models in the run's `folder`.
+def _local_probabilities(fitted, o):
+    """Of the local test part, [n, classes], by a model that has not seen an image's group."""
+    if fitted.left_out is not None:
+        return fitted.left_out
+    return np.asarray(predict(fitted.learn, fitted.learn.dls[TEST_PART], o.tta))
+
+
+def test_loader(learn, competition, o):
+    """A loader of the competition's test images, None where there are none; with `o.average`, they
+    have a column `alike`.
+    """
+    test = competition.test
+    if test.empty:
+        return None
+    if o.average:
+        test = test.assign(alike=kept_pairs(test["path"]).sure_groups())
+    return learn.dls.test_dl(test).prepare()
+
+
+def predict_test(models, dl, o, temperature, folder):
+    """Rows of probabilities.csv for the test images in `dl`, none where that is None: the mean of
+    the models at this temperature, which is noted beside the models in the run's `folder`.
     """
     save_temperature(folder, temperature)
-    if competition.test.empty:
+    if dl is None:
         return pd.DataFrame()
-    dl = models[0].dls.test_dl(competition.test).prepare()
     mean = sum(predict(learn, dl, o.tta) for learn in models) / len(models)
     vocab = list(models[0].dls.vocab)
-    return probability_table(competition.test, tempered(mean, temperature), vocab, "test")
+    return probability_table(dl.items, tempered(mean, temperature), vocab, "test")
+
+
+def parts_alike(learn, dl):
+    """What metrics.json says of how well a frozen network's vectors tell the test images in `dl`
+    from the labelled ones, if anything: said aloud where it is far from not at all.
+    """
+    labelled = learn.dls.train
+    if dl is None or inputs(learn, dl) is dl:  # the network is trained, or has no such part
+        return {}
+    vectors = []
+    for part in (labelled, dl):
+        batches = inputs(learn, part).new(shuffle=False, drop_last=False)
+        vectors.append(torch.cat([x.cpu() for x, *_ in batches]).float().numpy())
+    test = dl.items["alike"] if "alike" in dl.items else np.arange(dl.n)
+    groups = np.r_[group_numbers(labelled.items), labelled.n + np.asarray(test)]
+    found = tell_apart(*vectors, groups)
+    if found and found[1] > FAR:
+        print(
+            "NOTE: the test images do not look like the labelled ones: a classifier tells them "
+            "apart with an area under the curve of {:.2f} ({:.2f} to {:.2f}; 0.5 is not at all), "
+            "so the local score may not hold for them".format(*found)
+        )
+    return {"test_apart": found} if found else {}
+
+
+def average_alike(table, vocab, o):
+    """`table`, rows of probabilities.csv, with those of each part and number `alike` averaged where
+    `o.average` says so.
+
+    The numbers come from the images alone, so that the local score gains as the hidden one does.
+    """
+    if not o.average:
+        return table
+    columns, by = probability_columns(vocab), [table["part"], table["alike"]]
+    mean = table.groupby(by)[columns].transform("mean")
+    predicted = np.asarray(vocab, object)[mean.to_numpy().argmax(1)]
+    return table.assign(predicted=predicted, **mean)
 
 
 def submit(task, table, competition, folder):
@@ -238,10 +306,12 @@ def score(fits, table, competition, metric):
     """
     learn, local = fits[0].learn, table[table["part"] == "local"]
     vocab, items = list(learn.dls.vocab), items_of(learn.dls)
-    parts = zip(("n_train", "n_valid", "n_test"), learn.dls.loaders, strict=True)
+    sizes = [dl.n for dl in learn.dls.loaders]
+    if fits[0].left_out is not None:
+        sizes[1] = 0  # no image is for validation alone
     truth = pd.Index(vocab).get_indexer(local["truth"])
     probabilities = local[probability_columns(vocab)].to_numpy()
-    metrics = {name: dl.n for name, dl in parts} | {
+    metrics = dict(zip(("n_train", "n_valid", "n_test"), sizes, strict=True)) | {
         **scores(local["truth"], local["predicted"], vocab),
         "metric": metric.name,
         "n_test": len(local),

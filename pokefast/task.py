@@ -43,9 +43,11 @@ from pokefast.scoring.metrics import choose_metric
 from pokefast.scoring.submission import check_sample
 from pokefast.steps import (
     Clock,
+    average_alike,
     calibrate,
     items_of,
     learner_on,
+    parts_alike,
     predict_local,
     predict_test,
     score,
@@ -54,6 +56,7 @@ from pokefast.steps import (
     show,
     splitters,
     submit,
+    test_loader,
     train,
 )
 
@@ -68,9 +71,9 @@ class Task:
     line, the default first. `get_dls(data, options, splitter)` gives loaders of training,
     validation and test part, `get_learner(dls, options)` a Learner on them. `published` holds
     figures that a run's page shows beside its own, where the classes are `classes`.
-    `phase_one(learn, options, validate)` fits something before the epochs and returns its row of
-    the history, empty where there is none. `data` is the folder that is trained on where no other
-    is given, the embedded data where that is None.
+    `phase_one(learn, options, validate)` fits something before the epochs and returns what it
+    `Solved` (models/ridge.py), or None. `data` is the folder that is trained on where no other is
+    given, the embedded data where that is None.
     """
 
     name: str
@@ -173,7 +176,7 @@ def _run(task, o, data, runs, submissions, folder, clock):
     load = partial(learner_on, task, competition, whole, clock)
     learn = load(o, splitters(o)[0])
     describe_model(learn, o)  # raises before training what saving would raise after it
-    _say_parts(task, learn.dls, clock)
+    _say_parts(task, o, learn.dls, clock)
     if folder is None:
         folder = new_folder(runs, task.name)
         write_run(folder, _about(task, o, competition))
@@ -181,15 +184,22 @@ def _run(task, o, data, runs, submissions, folder, clock):
         log = WandbLog(o.wandb, task.name, folder)
         fits, models = train(task, competition, o, load, learn, folder, log, clock)
         calibration = calibrate(fits, o)
-        test = predict_test(models, competition, o, calibration.about["temperature"], folder)
-        file = submit(task, test, competition, submissions) if len(test) else None
+        hidden = test_loader(models[0], competition, o)
+        test = predict_test(models, hidden, o, calibration.about["temperature"], folder)
+        averaged = partial(average_alike, vocab=competition.vocab, o=o)
+        file = submit(task, averaged(test), competition, submissions) if len(test) else None
         local = [predict_local(*one) for one in zip(fits, calibration.rows, strict=True)]
-        table = pd.concat([*local, test], ignore_index=True)
+        plain = pd.concat([*local, test], ignore_index=True)
+        table = averaged(plain)
         write_own_csv(folder / "probabilities.csv", table)
+        if table is not plain:
+            write_own_csv(folder / "plain.csv", plain)  # what the models say of an image alone
         metrics = score(fits, table, competition, metric) | {"calibration": calibration.about}
+        metrics |= parts_alike(models[0], hidden)
         write_json(folder / "metrics.json", metrics | clock.metrics())
         print(scores_text(metrics), flush=True)
-        show(folder, fits[0].learn, local[0], table, metrics, competition, log, clock)
+        shown_first = table.head(len(local[0]))  # of the first model
+        show(folder, fits[0].learn, shown_first, table, metrics, competition, log, clock)
     metrics |= clock.metrics()
     print(
         "run: {}  prepared in {prepare_seconds:.1f} s, trained in {train_seconds:.1f} s, "
@@ -308,12 +318,12 @@ def _with_groups_enough(task, o, competition):
     """(options, loader of all images or None where nothing takes turns): by default a split by
     image where a class has too few near-duplicate groups for any other; says so.
     """
-    by_image, turns = o.by_image(), o.folds or o.refit
+    by_image, turns = o.by_image(), o.folds or o.refit or o.leave_one_out
     if not turns and by_image == o:
         return o, None
     whole = task.get_dls(competition, o, AllSplitter()).train
     most, name = most_folds(whole.items)
-    if by_image != o and most < (2 if o.folds else 3):
+    if by_image != o and most < (2 if o.folds or o.leave_one_out else 3):
         print(
             f"NOTE: --split image, as {shown(name)} has too few near-duplicate groups ({most}) for "
             "a split that keeps them together",
@@ -335,6 +345,7 @@ def _adapted(task, o, competition, whole):
             print(f"{task.name}: {folds} folds, as {shown(name)} has only {most} groups")
         o = replace(o, folds=folds)
     kept = 1 - 1 / o.folds if o.folds else 1 - o.valid - o.test
+    kept = 1 if o.leave_one_out else kept
     n = round(len(competition.train) * kept)
     if o.bs > n and o.bs == recipe.bs:
         o = replace(o, bs=max(2, n // 4))
@@ -342,8 +353,10 @@ def _adapted(task, o, competition, whole):
     return o
 
 
-def _say_parts(task, dls, clock):
+def _say_parts(task, o, dls, clock):
     sizes = "{} training, {} validation, {} test images".format(*(dl.n for dl in dls.loaders))
+    if o.leave_one_out:
+        sizes = f"{dls.train.n} training images, each scored without its group"
     print(f"{task.name}: {sizes}, prepared in {clock.seconds['prepare']:.1f} s", flush=True)
     items = items_of(dls)
     if "group" not in items:

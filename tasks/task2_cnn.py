@@ -52,7 +52,7 @@ class CNNOptions(Options):
     head: Literal["dense", "global-max"] = "global-max"  # dense layers, or each channel's maximum
     crop: Literal["outline", "threshold", "none"] = "none"  # how the icon is found
     sampler: bool = False  # draw training images by 1 / count of their class
-    average: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
+    ema: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
     predict_uncropped: bool = False  # predict whole images all the same
     early_stop: bool = False  # by the validation part's metric; the best epoch is restored
     stop_window: Annotated[int, Between(2)] = 5  # early stop: epochs that it looks at
@@ -77,7 +77,7 @@ def fast():
         optimizer="adamw",
         wd=0.05,
         schedule="one-cycle",  # in 12 epochs what a constant rate needs 50 for
-        average=0.9,  # of every fifth step in the second half: sometimes one mistake less
+        ema=0.9,  # of every fifth step in the second half: sometimes one mistake less
         flip=True,  # the icons face both ways
         shift_pixels=4,  # twice that is no better
         label_smoothing=0.1,
@@ -131,8 +131,8 @@ def get_learner(dls, o=None):
     cbs = [ChannelsLast()]
     if o.sampler:
         cbs.append(WeightedSamplingCallback())
-    if o.average:
-        cbs.append(AverageWeightsCallback(o.average))
+    if o.ema:
+        cbs.append(AverageWeightsCallback(o.ema))
     if o.early_stop:
         watched = choose_metric(o.metric, list(dls.vocab))
         rule = dict(window=o.stop_window, tolerance=o.stop_tolerance)

@@ -81,7 +81,7 @@ PARTS = {
     "tta": "--no-tta",
     "decay": "--wd 0",
     "schedule": "--schedule constant",
-    "average": "--average 0",
+    "ema": "--ema 0",
 }  # of a fast recipe, by the option that leaves it out
 
 TABLES = {
@@ -163,7 +163,7 @@ ROWS = [
     *(
         Row(f"t1-no-{part}", "parts1", options, 0.5)
         for part, options in PARTS.items()
-        if part != "average"
+        if part != "ema"
     ),
     Row("t2-stages2", "stages", f"{REPORT2} --epochs 50 --stages 2", 6, 3),
     Row("t2-stages3", "stages", f"{REPORT2} --epochs 50 --stages 3", 6, 3),
@@ -203,7 +203,7 @@ ROWS = [
     Row("t3-tuned-solved", "tuning3", f"{TUNED3} --epochs 0", 1, 2),
     Row("t3-tuned-layer4", "tuning3", f"{TUNED3} --train-from layer4", 3, 2),
     Row("t3-tuned-one-rate", "tuning3", f"{TUNED3} --lr-ratio 1", 3),
-    Row("t3-tuned-no-average", "tuning3", f"{TUNED3} --average 0", 3),
+    Row("t3-tuned-no-ema", "tuning3", f"{TUNED3} --ema 0", 3),
     Row("t3-fast", "parts3", LITE0, 3, 3),
     Row("t3-no-colours", "parts3", f"{LITE0} --colour-weight 0", 3, 2),
     Row("t3-no-maps", "parts3", f"{LITE0} --deep-weight 0", 3, 2),

@@ -11,17 +11,19 @@ Vision Interface 1995; the masks as weights are this module's.
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 
 from pokefast.crops.foreground import opacity
 
-__all__ = ["aligned_similarity", "centred_cutout"]
+__all__ = ["centred_cutout", "fit_of_pairs"]
 
 SIDE = 64  # a cut-out's side, in pixels
 WINDOW = 1.5  # its half side, in roots of the mask's area
 GRID, SEEN = 24, 1.3  # side of what is compared, in pixels; its half side, as `WINDOW`
 SCALES = (0.87, 0.93, 1, 1.07, 1.15)  # masks' areas differ by errors, so sizes do
+FLAT = 1e-3  # variance of colours of 0 to 1 below which they are one colour
 SHIFT = 2  # grid pixels in each direction
 
 
@@ -75,22 +77,30 @@ def _fit(a, b):
     var_b = a[0] @ b[2].T / weight - (mean_b**2).sum(0)
     cov = a[1].flatten(1) @ b[1].flatten(1).T / weight - (mean_a * mean_b).sum(0)
     union = (a[0].sum(1)[:, None] + b[0].sum(1) - common).clamp_min(1)
-    correlation = cov / (var_a * var_b).clamp_min(1e-6).sqrt()
+    correlation = cov / (var_a * var_b).clamp_min(FLAT**2).sqrt()
+    correlation[(var_a < FLAT) & (var_b < FLAT)] = 1  # one colour each, which others compare
     return correlation.clamp(0, 1) * (common / union).clamp(0, 1).sqrt()
 
 
 @torch.inference_mode()
-def aligned_similarity(cutouts):
-    """How well every two of n cut-outs fit at their best flip, scale and shift: float32 [n, n],
-    0..1, symmetric, 1 on the diagonal. `cutouts` is uint8 [n, 4, SIDE, SIDE], of `centred_cutout`.
+def fit_of_pairs(cutouts, rows):
+    """How well the cut-outs of each pair fit at their best flip, scale and shift: float32 [m], 0 to
+    1. `cutouts` is uint8 [n, 4, SIDE, SIDE], of `centred_cutout`; `rows` are [m, 2].
     """
     x = torch.from_numpy(np.ascontiguousarray(cutouts)).float() / 255
     x[:, :3] *= x[:, 3:]
-    best = torch.eye(len(x))
     fixed = _terms(_posed(x, 1, False))
-    for scale, flip in product(SCALES, (False, True)):
-        y = F.pad(_posed(x, scale, flip), (SHIFT,) * 4)
-        for dy, dx in product(range(2 * SHIFT + 1), repeat=2):
-            moved = _terms(y[:, :, dy : dy + GRID, dx : dx + GRID])
-            best = torch.maximum(best, _fit(fixed, moved))
-    return torch.maximum(best, best.T).numpy()
+    out = np.zeros(len(rows), np.float32)
+    for turned in (rows, rows[:, ::-1]):  # which of the two is moved
+        for moved, pairs in pd.Series(range(len(rows))).groupby(turned[:, 1]):
+            mine = [term[turned[pairs, 0]] for term in fixed]
+            fit = _fit(mine, _moved(x[moved : moved + 1])).amax(1)
+            out[pairs] = np.maximum(out[pairs], fit.numpy())
+    return out
+
+
+def _moved(x):
+    """Terms of the one cut-out [1, 4, SIDE, SIDE] at every flip, scale and shift."""
+    poses = [_posed(x, scale, flip) for scale, flip in product(SCALES, (False, True))]
+    y = F.pad(torch.cat(poses), (SHIFT,) * 4).unfold(2, GRID, 1).unfold(3, GRID, 1)
+    return _terms(y.permute(0, 2, 3, 1, 4, 5).flatten(0, 2))

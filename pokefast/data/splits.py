@@ -11,8 +11,16 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from pokefast.errors import UserError
 
-__all__ = ["AllSplitter", "AroundValidSplitter", "FoldSplitter", "GroupSplitter"]
-__all__ += ["StratifiedSplitter", "most_folds"]
+__all__ = [
+    "AllSplitter",
+    "AroundValidSplitter",
+    "FoldSplitter",
+    "GroupSplitter",
+    "LeaveOneOutSplitter",
+    "StratifiedSplitter",
+    "group_numbers",
+    "most_folds",
+]
 
 
 def StratifiedSplitter(valid=0.15, test=0.15, seed=0):
@@ -64,7 +72,7 @@ def FoldSplitter(fold, folds=5, seed=0):
     """
 
     def _inner(items):
-        labels, groups = items["label"], _groups(items)
+        labels, groups = items["label"], group_numbers(items)
         _check_units(labels, groups, folds, folds=True)
         kind = StratifiedGroupKFold if "group" in items else StratifiedKFold
         split = kind(folds, shuffle=True, random_state=seed)
@@ -99,7 +107,7 @@ def most_folds(items):
     """(n, class): the number of folds above which `FoldSplitter` refuses the data frame `items`,
     and the class that sets it, whose near-duplicate groups, or images, are n.
     """
-    counts = _unit_counts(items["label"], _groups(items))
+    counts = _unit_counts(items["label"], group_numbers(items))
     return int(counts.min()), counts.idxmin()
 
 
@@ -114,9 +122,24 @@ def AllSplitter():
     return _inner
 
 
-def _groups(items):
-    """The column group; without it every row is its own."""
-    return items["group"] if "group" in items else np.arange(len(items))
+def LeaveOneOutSplitter():
+    """Every row is in all three parts: for a head that says what it would predict of each group
+    without it (`RidgeHead.solve`). Raises UserError where a class has a single group.
+    """
+
+    def _inner(items):
+        _check_units(items["label"], group_numbers(items), 2)
+        rows = list(range(len(items)))
+        return rows, rows, rows
+
+    return _inner
+
+
+def group_numbers(items):
+    """Numbers [n] of the near-duplicate groups of a data frame; without its column `group`, every
+    row is its own.
+    """
+    return pd.factorize(items["group"])[0] if "group" in items else np.arange(len(items))
 
 
 def _check_fractions(valid, test):

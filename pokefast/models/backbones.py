@@ -22,10 +22,11 @@ from pokefast.models.weights import OFFLINE_ARCHS, OFFLINE_STATS, offline_availa
 
 __all__ = [
     "Backbone",
+    "arch_names",
     "arch_stats",
     "build_backbone",
-    "choose_arch",
-    "find_backbone",
+    "choose_archs",
+    "find_backbones",
     "known_arch",
     "load_weights",
     "read_weights",
@@ -92,6 +93,11 @@ def build_backbone(arch, maps=False):
     return backbone
 
 
+def arch_names(arch):
+    """The networks that `arch` names, with commas between them."""
+    return [name.strip() for name in arch.split(",")]
+
+
 def known_arch(arch):
     """Raise UserError, with similar names, for a network that neither library has."""
     if not _is_torchvision(arch) and not timm.is_model(arch):
@@ -112,7 +118,18 @@ def arch_stats(arch):
     return (config.mean, config.std) if config else IMAGENET_STATS
 
 
-def choose_arch(arch, weights, size, fall_back):
+def choose_archs(arch, weights, size, fall_back):
+    """`_choose_arch` for each of the networks that `arch` names: (names, source, notes)."""
+    found = [_choose_arch(name, weights, size, fall_back) for name in arch_names(arch)]
+    if len(found) > 1 and weights not in ("pretrained", "none"):
+        raise UserError(f"--weights {weights}: a file is of one network, --arch names {len(found)}")
+    names, notes = [name for name, _, _ in found], [note for _, _, note in found if note]
+    if len(set(names)) < len(names):
+        raise UserError(f"--arch {arch}: a network is named twice")
+    return ",".join(names), weights, notes
+
+
+def _choose_arch(arch, weights, size, fall_back):
     """The network to use and where its weights come from: (name, source, note or None).
 
     `arch` "auto" is ResNet-50 and, where its weights can be had neither from the cache nor by
@@ -142,32 +159,32 @@ def choose_arch(arch, weights, size, fall_back):
     )
 
 
-def find_backbone(model):
-    """The `Backbone` in a model."""
-    (backbone,) = (m for m in model.modules() if isinstance(m, Backbone))
-    return backbone
+def find_backbones(model):
+    """Every `Backbone` in a model."""
+    return [m for m in model.modules() if isinstance(m, Backbone)]
 
 
 def load_weights(model, arch, weights):
-    """Load ImageNet weights into the `Backbone` of `arch` in a model; `weights` is "pretrained",
-    "none" or a file with the names of its library. Raises UserError where they do not fit.
+    """Load ImageNet weights into each `Backbone` that `arch` names in a model; `weights` is
+    "pretrained", "none" or a file with the names of its library. Raises UserError where they do
+    not fit.
     """
     if weights == "none":
         return
-    net = find_backbone(model).net
-    own, state = net.state_dict(), read_weights(arch, weights)
-    wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
-    if wrong:
-        raise UserError(
-            f"--weights {weights}: {len(wrong)} of {len(own)} tensors of {arch} are missing or of "
-            f"another shape, the first: {wrong[0]}"
-        )
-    if odd := [k for k in own if own[k].is_floating_point() and not state[k].isfinite().all()]:
-        raise UserError(f"--weights {weights}: {odd[0]} holds values that are no numbers")
-    net.load_state_dict({k: state[k] for k in own})
+    for name, backbone in zip(arch_names(arch), find_backbones(model), strict=True):
+        own, state = backbone.net.state_dict(), read_weights(name, weights)
+        wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
+        if wrong:
+            raise UserError(
+                f"--weights {weights}: {len(wrong)} of {len(own)} tensors of {name} are missing or "
+                f"of another shape, the first: {wrong[0]}"
+            )
+        if odd := [k for k in own if own[k].is_floating_point() and not state[k].isfinite().all()]:
+            raise UserError(f"--weights {weights}: {odd[0]} holds values that are no numbers")
+        backbone.net.load_state_dict({k: state[k] for k in own})
 
 
-@lru_cache(1)  # the models of folds load the same
+@lru_cache(4)  # the models of folds load the same
 def read_weights(arch, weights):
     """A dict of the tensors of `arch` under its library's names; `weights` is "pretrained" or a
     file. Raises UserError for a file that cannot be read.

@@ -10,20 +10,24 @@ histogram-based image classification", IEEE TNN 1999 (exponential kernels of his
 classification", JMLR 2004 (regularised least squares as a classifier).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from fastcore.basics import chunked
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
 from pokefast.crops.histogram import colour_histograms, lab
+from pokefast.data.splits import group_numbers
 from pokefast.errors import UserError
 from pokefast.training.learner import described
 
-__all__ = ["RidgeBody", "RidgeHead", "solve"]
+__all__ = ["RidgeBody", "RidgeHead", "Solved", "solve"]
 
-BINS = 12  # of the histograms, a Lab channel
+BINS = 16  # of the histograms, a Lab channel
 STEP = 4 / 224  # of the side: every such step a pixel is counted; more change nothing
 GREY = 128 / 255  # painted around the foreground
 PENALTY = 1.0  # on the squared weights, when images of average class weight count 1
@@ -33,19 +37,21 @@ CHUNK = 4096  # images whose features are in memory at once, in float64
 
 
 class RidgeBody(nn.Module):
-    """Cut-outs [n, 4, size, size] (colour normalised by `mean` and `std`, alpha 0..1) to vectors
-    [n, n_deep + bins^3]: mean and maximum of each map of a `Backbone`, and a colour histogram.
+    """Cut-outs [n, 4, size, size] (colour normalised by `stats`, alpha 0..1) to vectors
+    [n, sum of `widths` + bins^3]: mean and maximum of each map of every one of `backbones`, and a
+    colour histogram.
 
-    The background is painted grey. In prediction the maps are averaged over the mirror image too.
-    No gradient goes through the histogram. Frozen until `freeze_to` opens it.
+    `stats` are (mean, standard deviation) of each backbone's inputs, the first is the images'. The
+    background is painted grey. In prediction the maps are averaged over the mirror image too. No
+    gradient goes through the histogram. Frozen until `freeze_to` opens it.
     """
 
-    def __init__(self, backbone, mean, std):
+    def __init__(self, backbones, stats):
         super().__init__()
-        self.backbone = backbone.requires_grad_(False)
-        self.n_deep = 2 * sum(backbone.channels)
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.backbones = nn.ModuleList(backbones).requires_grad_(False)
+        self.widths = [2 * sum(backbone.channels) for backbone in backbones]
+        self.register_buffer("mean", torch.tensor([mean for mean, _ in stats])[..., None, None])
+        self.register_buffer("std", torch.tensor([std for _, std in stats])[..., None, None])
 
     def forward(self, x):
         """Vectors, of images or of their own vectors by `describe`, which stay as they are."""
@@ -53,8 +59,8 @@ class RidgeBody(nn.Module):
 
     def describe(self, x):
         """Vectors of images."""
-        rgb, mask = x[:, :3] * self.std + self.mean, x[:, 3:]
-        painted = (torch.lerp(rgb.new_tensor(GREY), rgb, mask) - self.mean) / self.std
+        rgb, mask = x[:, :3] * self.std[0] + self.mean[0], x[:, 3:]
+        painted = torch.lerp(rgb.new_tensor(GREY), rgb, mask)
         if self.training:  # augmentation mirrors
             deep = self._pooled(painted)
         else:  # the image last: Grad-CAM looks at the last pass
@@ -66,8 +72,9 @@ class RidgeBody(nn.Module):
         return torch.cat([deep, colours], 1)
 
     def _pooled(self, x):
-        x = x.contiguous(memory_format=torch.channels_last)
-        maps = [h.float() for h in self.backbone.maps(x)]
+        x, maps = x.contiguous(memory_format=torch.channels_last), []
+        for backbone, mean, std in zip(self.backbones, self.mean, self.std, strict=True):
+            maps += [h.float() for h in backbone.maps((x - mean) / std)]
         return torch.cat([v for h in maps for v in (h.mean((2, 3)), h.amax((2, 3)))], 1)
 
 
@@ -77,13 +84,14 @@ class RidgeHead(nn.Module):
     `solve` fits it: ridge regression of one-against-all targets (-1, 1), every class weighing the
     same, the constant penalised like every feature. Where every image is one of the `landmarks`,
     this is kernel ridge regression with k = `deep_weight` times the cosine of the standardised deep
-    features + `colour_weight` exp(-`gamma` (1 - b)) + 1, with the histograms' Bhattacharyya
-    coefficient b.
+    features, the mean of the networks', which have `widths` of them, + `colour_weight`
+    exp(-`gamma` (1 - b)) + 1, with the histograms' Bhattacharyya coefficient b.
     """
 
-    def __init__(self, n_deep, n_out, landmarks, deep_weight, colour_weight, gamma):
+    def __init__(self, widths, n_out, landmarks, deep_weight, colour_weight, gamma):
         super().__init__()
         self.deep_weight, self.colour_weight, self.gamma = deep_weight, colour_weight, gamma
+        self.widths, n_deep = widths, sum(widths)
         self.register_buffer("centre", torch.zeros(n_deep))
         self.register_buffer("scale", torch.ones(n_deep))
         self.register_buffer("landmarks", torch.zeros(landmarks, BINS**3))
@@ -100,14 +108,18 @@ class RidgeHead(nn.Module):
         its constant, which is the layer's bias.
         """
         deep, colours = vectors.split([len(self.centre), BINS**3], 1)
-        deep = F.normalize((deep - self.centre) / self.scale)
-        colours = self._alike(colours) @ self.whiten
-        return torch.cat([self.deep_weight**0.5 * deep, self.colour_weight**0.5 * colours], 1)
+        deep = ((deep - self.centre) / self.scale).split(self.widths, 1)
+        deep = [(self.deep_weight / len(deep)) ** 0.5 * F.normalize(part) for part in deep]
+        return torch.cat([*deep, self.colour_weight**0.5 * self._alike(colours) @ self.whiten], 1)
 
     @torch.no_grad()
-    def solve(self, vectors, targets, seed=0):
+    def solve(self, vectors, targets, groups=None, seed=0):
         """Fit to `vectors` of n images and their class numbers [n], in float64; landmarks and
         scaling come from these alone.
+
+        With `groups`, a group number for every image, returns the logits [n, n_out] that each gets
+        from a head fitted without its group: exactly those of as many fits as there are groups,
+        with the class weights, landmarks and scaling of all (`_left_out`).
 
         The normal equations are summed up by chunks, in memory that does not grow with n, and
         solved by Cholesky; scikit-learn's `Ridge` would hold all features twice (3 GB at 50,000).
@@ -134,34 +146,85 @@ class RidgeHead(nn.Module):
             gram += weighted @ phi
             moments += weighted @ signs[rows]
         gram.diagonal().add_(PENALTY)
-        solution = torch.cholesky_solve(moments, torch.linalg.cholesky(gram))
+        factor = torch.linalg.cholesky(gram)
+        solution = torch.cholesky_solve(moments, factor)
         self.linear.weight.copy_(SHARPNESS * solution[:-1].T)
         self.linear.bias.copy_(SHARPNESS * solution[-1])
+        out = None
+        if groups is not None:
+            out = self._left_out(vectors, signs, weights, np.asarray(groups), solution, factor)
         self.to(dtype)
+        return out
+
+    def _left_out(self, vectors, signs, weights, groups, solution, factor):
+        """Logits [n, n_out] of every image from the ridge regression without its group.
+
+        For a group with features P, weights W, targets Y and values F of the regression on all,
+        the values without it are Y - (1 - P A^-1 P' W)^-1 (Y - F), with the Gram matrix A. Source,
+        for single images: "The relationship between variable selection and data augmentation and a
+        method for prediction", Technometrics 1974.
+        """
+        out, order = torch.empty_like(signs), np.argsort(groups, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+        for some in chunked(parts, max(1, CHUNK // max(map(len, parts)))):
+            rows = np.concatenate(some)
+            phi = F.pad(self.features(vectors[rows].double()), (0, 1), value=1.0)
+            half = torch.linalg.solve_triangular(factor, phi.T, upper=False).T
+            error = signs[rows] - phi @ solution
+            sizes = list(map(len, some))
+            for part, h, e in zip(some, half.split(sizes), error.split(sizes), strict=True):
+                left = torch.eye(len(part)).double() - h @ h.T * weights[part]
+                out[part] = signs[part] - torch.linalg.solve(left, e)
+        return SHARPNESS * out
 
     def _alike(self, colours):
         return torch.exp(-self.gamma * (1 - colours @ self.landmarks.T))
 
 
-def solve(learn, validate=True):
+@dataclass(frozen=True)
+class Solved:
+    """What phase one leaves beside the head: its row of the history (no training loss, validation
+    loss, metrics), empty without validation, and the probabilities [n, classes] of the training
+    images, each from a head without its group, where these were asked for.
+    """
+
+    row: list
+    left_out: np.ndarray | None = None
+
+
+def solve(learn, validate=True, leave_one_out=False):
     """Phase one: solve the `RidgeHead` of `learn` on the training part, with the network as it is.
 
-    Prints and returns its row of the history: no training loss, validation loss, metrics (nothing
-    without `validate`). Each image is described once for all learners that share it.
+    Prints a line and returns what was `Solved`; with `leave_one_out`, validation is on the training
+    images, each without its group (column `group`; itself where there is none). Each image is
+    described once for all learners that share it.
     """
     dl = described(learn, learn.dls.train).new(shuffle=False, drop_last=False)
     parts = zip(*dl, strict=True)
     vectors, targets = (torch.cat(part).as_subclass(torch.Tensor).cpu() for part in parts)
-    head = learn.model[1].cpu()
-    head.solve(vectors, targets)
+    head, items, left_out = learn.model[1].cpu(), learn.dls.train.items, None
+    logits = head.solve(vectors, targets, group_numbers(items) if leave_one_out else None)
     head.to(learn.dls.device)
-    if not validate:
-        return []
-    with learn.no_bar():
-        loss, *metrics = learn.validate(dl=described(learn, learn.dls.valid))
-    name = learn.metrics[-1].name
-    print(f"head solved  valid_loss {loss:.4f}  {name} {metrics[-1]:.4f}", flush=True)
-    return [float("nan"), loss, *metrics]
+    if leave_one_out:
+        values = _metrics(learn, logits, targets)
+        loss, left_out = F.cross_entropy(logits, targets).item(), logits.softmax(1).numpy()
+    elif validate:
+        with learn.no_bar():
+            loss, *values = learn.validate(dl=described(learn, learn.dls.valid))
+    else:
+        return Solved([])
+    text = f"valid_loss {loss:.4f}  {learn.metrics[-1].name} {values[-1]:.4f}"
+    print(f"head solved  {text}{'  without each group' if leave_one_out else ''}", flush=True)
+    return Solved([float("nan"), loss, *values], left_out)
+
+
+def _metrics(learn, logits, targets):
+    """Values of the metrics of `learn`, as fastai's Recorder takes them, of one batch of all."""
+    learn.xb, learn.yb, learn.pred = (), (targets,), logits
+    for metric in learn.metrics:
+        metric.reset()
+        metric.accumulate(learn)
+    return [metric.value for metric in learn.metrics]
 
 
 def _stratified(targets, k, seed):

@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import nn
 
-from pokefast.models.backbones import arch_stats, build_backbone, find_backbone
+from pokefast.models.backbones import arch_names, arch_stats, build_backbone, find_backbones
 from pokefast.models.networks import architecture
 from pokefast.models.ridge import RidgeBody, RidgeHead
 
@@ -16,21 +16,23 @@ HEADS = ("ridge", "linear", "mlp")
 
 @architecture
 def transfer(
-    arch, n_out, head, dropout=0.5, landmarks=0, deep_weight=1.0, colour_weight=0.7, gamma=4.0
+    arch, n_out, head, dropout=0.5, landmarks=0, deep_weight=1.0, colour_weight=1.0, gamma=6.0
 ):
     """A model (body, head) of the network `arch` with random weights: what `vision_learner` makes
-    of its `vision_arch` and head.
+    of its `vision_arch` and head. `arch` names several networks with commas between them, for the
+    head "ridge" alone.
 
     Heads: "mlp", 512 hidden values, ReLU and `dropout` between two dense layers; "linear",
     `dropout` and a dense layer; both take images [n, 3, h, w]. "ridge" takes cut-outs [n, 4, h, w]
     and the last four arguments: see `RidgeBody` and `RidgeHead`.
     """
-    backbone = build_backbone(arch, maps=head == "ridge")
+    backbones = [build_backbone(name, maps=head == "ridge") for name in arch_names(arch)]
     if head == "ridge":
-        body = RidgeBody(backbone, *arch_stats(arch))
-        top = RidgeHead(body.n_deep, n_out, landmarks, deep_weight, colour_weight, gamma)
+        body = RidgeBody(backbones, [arch_stats(name) for name in arch_names(arch)])
+        top = RidgeHead(body.widths, n_out, landmarks, deep_weight, colour_weight, gamma)
     else:
-        body, width = backbone, backbone.width
+        (body,) = backbones
+        width = body.width
         layers = {
             "mlp": [nn.Linear(width, 512), nn.ReLU(), nn.Dropout(dropout), nn.Linear(512, n_out)],
             "linear": [nn.Dropout(dropout), nn.Linear(width, n_out)],
@@ -48,7 +50,8 @@ def vision_arch(model):
 
 def layer_groups(model):
     """Six lists of parameters, in the order of GROUPS, of a `transfer` model."""
-    groups = [*find_backbone(model).groups(), list(model[1].parameters())]
+    each = zip(*(backbone.groups() for backbone in find_backbones(model)), strict=True)
+    groups = [*(sum(parts, []) for parts in each), list(model[1].parameters())]
     sizes = dict(zip(GROUPS, map(len, groups), strict=True))
     assert all(sizes.values()), f"an empty layer group: {sizes}"
     assert sum(sizes.values()) == len(list(model.parameters())), "groups do not cover the model"

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from pokefast.crops.alignment import aligned_similarity, centred_cutout
+from pokefast.crops.alignment import centred_cutout, fit_of_pairs
 from pokefast.crops.groups import (
     ALIKE,
+    Pairs,
     add_groups,
     describe_images,
-    near_duplicate_groups,
+    find_pairs,
     read_groups,
 )
 from pokefast.errors import UserError
@@ -57,16 +58,16 @@ def pictures():
 
 def test_groups_are_the_figures_however_many_images_each_has(pictures):
     images, truth = pictures
-    groups = near_duplicate_groups(images, ["one class"] * len(images))
+    groups = find_pairs(images).groups(["one class"] * len(images))
     assert np.array_equal(groups[:, None] == groups, truth[:, None] == truth)
 
 
 def test_groups_never_cross_classes_and_do_not_depend_on_order(pictures):
     images, truth = pictures
     labels = np.where(np.arange(len(truth)) % 2, "a", "b")
-    groups = near_duplicate_groups(images, labels)
+    groups = find_pairs(images).groups(labels)
     assert all(len(set(labels[groups == g])) == 1 for g in set(groups))
-    back = near_duplicate_groups(images[::-1], labels[::-1])[::-1]
+    back = find_pairs(images[::-1]).groups(labels[::-1])[::-1]
     assert np.array_equal(groups[:, None] == groups, back[:, None] == back)
 
 
@@ -74,7 +75,7 @@ def test_a_relative_of_the_same_colours_is_another_figure():
     rng = np.random.default_rng(5)
     truth = np.repeat(np.arange(4), 3)
     images = [picture(rng, kind % 2, relative=kind > 1) for kind in truth]
-    groups = near_duplicate_groups(images, ["one class"] * len(images))
+    groups = find_pairs(images).groups(["one class"] * len(images))
     assert np.array_equal(groups[:, None] == groups, truth[:, None] == truth)
     histograms, _ = describe_images(images)
     relatives = abs(truth[:, None] - truth) == 2
@@ -89,19 +90,18 @@ def test_alignment_finds_flip_and_scale_but_not_another_shape():
         mask = (x**2 + (2 * y) ** 2 < 1) | ((x - 0.7) ** 2 + (y + 0.3) ** 2 < 0.1)
         rgb = np.where((x > 0.1)[..., None], [200, 30, 30], [240, 220, 60]).astype(np.uint8)
         cutouts.append(centred_cutout(rgb, mask.astype(np.float32)))
-    fit = aligned_similarity(np.stack(cutouts))
-    assert np.array_equal(fit, fit.T) and np.allclose(np.diag(fit), 1)
-    assert fit[0, 1] > 0.9
-    assert max(fit[0, 2], fit[1, 2]) < 0.7
+    fit = fit_of_pairs(np.stack(cutouts), np.array([[0, 1], [0, 2], [1, 2], [0, 0]]))
+    assert min(fit[0], fit[3]) > 0.9
+    assert max(fit[1:3]) < 0.7
 
 
 def test_no_images_have_no_groups():
-    assert near_duplicate_groups([], []).tolist() == []
+    assert find_pairs([]).groups([]).tolist() == []
 
 
 def test_images_without_a_foreground_are_grouped_by_colour():
     flat = [Image.new("RGB", (320, 320), c) for c in ("red", "blue", "red", "blue")]
-    assert near_duplicate_groups(flat, ["one class"] * 4).tolist() == [0, 1, 0, 1]
+    assert find_pairs(flat).groups(["one class"] * 4).tolist() == [0, 1, 0, 1]
 
 
 def test_files_and_images_are_described_the_same(pictures, tmp_path):
@@ -115,11 +115,7 @@ def test_wrong_images_and_options_are_named(pictures, tmp_path):
     (tmp_path / "x.png").write_text("no image")
     for file in ("x.png", "none.png"):
         with pytest.raises(UserError, match=file):
-            near_duplicate_groups([tmp_path / file], ["a"])
-    with pytest.raises(UserError, match="2 labels"):
-        near_duplicate_groups(pictures[0], ["a", "b"])
-    with pytest.raises(UserError, match="alike=1"):
-        near_duplicate_groups(pictures[0][:2], ["a", "b"], alike=1)
+            find_pairs([tmp_path / file])
 
 
 @pytest.fixture
@@ -131,13 +127,17 @@ def train(pictures, tmp_path):
     return pd.DataFrame({"Id": list("0123"), "label": list("aabb"), "path": paths})
 
 
-def test_found_groups_are_kept_below_the_users_cache(train, tmp_path, monkeypatch):
+def test_found_pairs_are_kept_below_the_users_cache(train, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = add_groups(train)
     (kept,) = (tmp_path / "cache" / "pokefast").iterdir()
-    kept.write_text("Id,group\n0,x\n1,y\n2,x\n3,z\n")
-    assert add_groups(train)["group"].tolist() == [0, 1, 0, 2]
+    pair = dict(rows=np.array([[0, 1]]), colours=np.ones(1), fit=np.ones(1))
+    np.savez(kept, **pair)
+    assert add_groups(train)["group"].tolist() == [0, 0, 1, 2]
     assert add_groups(train, by_image=True)["group"].tolist() == [0, 1, 2, 3]
+    kept.write_bytes(b"damaged")
+    assert add_groups(train)["group"].tolist() == found["group"].tolist()
+    np.savez(kept, **pair)
     train["path"][0].touch()  # another image, it may be
     assert add_groups(train)["group"].tolist() == found["group"].tolist()
 
@@ -145,7 +145,7 @@ def test_found_groups_are_kept_below_the_users_cache(train, tmp_path, monkeypatc
 def test_a_cache_that_cannot_be_written_is_said_and_does_not_matter(train, tmp_path, capsys):
     (tmp_path / "file").touch()
     found = add_groups(train, cache=tmp_path / "file" / "folder")
-    assert found["group"].tolist() == near_duplicate_groups(train["path"], train["label"]).tolist()
+    assert found["group"].tolist() == find_pairs(train["path"]).groups(train["label"]).tolist()
     assert capsys.readouterr().out.count("\n") == 1
 
 
@@ -185,3 +185,27 @@ def test_read_groups_names_the_file_and_the_row(tmp_path, text, said):
 def test_read_groups_names_a_missing_file(tmp_path):
     with pytest.raises(UserError, match="none.csv"):
         read_groups(tmp_path / "none.csv", ["1"])
+
+
+def test_groups_without_labels_are_the_sure_ones(pictures):
+    images, truth = pictures
+    groups = find_pairs(images).sure_groups()
+    same = groups[:, None] == groups
+    assert not same[truth[:, None] != truth].any()
+    assert same[truth[:, None] == truth].mean() > 0.8
+
+
+def test_a_chain_of_look_alikes_is_no_group():
+    n = 60
+    rows = np.stack([np.arange(n - 1), np.arange(1, n)], 1)
+    chain = Pairs(n, rows, np.ones(n - 1), np.full(n - 1, 0.9, np.float32))
+    assert np.bincount(chain.sure_groups()).max() <= 3
+
+
+def test_many_look_alikes_cost_no_memory(monkeypatch):
+    monkeypatch.setattr("pokefast.crops.groups.LOOKALIKES", 10)
+    rows = np.stack([np.arange(19), np.arange(1, 20)], 1)
+    twins = np.array([[20, 21]])
+    pairs = Pairs(22, np.concatenate([rows, twins]), np.ones(20), np.ones(20, np.float32))
+    groups = pairs.sure_groups()
+    assert groups[20] == groups[21] and len(set(groups[:20])) == 20

@@ -12,7 +12,7 @@ from torchvision import models as tv
 
 from pokefast.errors import UserError
 from pokefast.models import backbones
-from pokefast.models.backbones import arch_stats, build_backbone, choose_arch, load_weights
+from pokefast.models.backbones import arch_stats, build_backbone, choose_archs, load_weights
 from pokefast.models.networks import build
 from pokefast.models.transfer import GROUPS, layer_groups, transfer, vision_arch
 
@@ -122,17 +122,17 @@ def test_vision_learner_makes_the_model_that_is_described(arguments):
 
 def test_the_default_falls_back_where_weights_cannot_be_had(monkeypatch):
     monkeypatch.setattr(backbones, "_reachable", lambda arch: False)
-    name, weights, note = choose_arch("auto", "pretrained", 160, fall_back=True)
+    name, weights, (note,) = choose_archs("auto", "pretrained", 160, fall_back=True)
     assert (name, weights) == (LITE, "pretrained")
     assert "resnet50" in note and LITE in note
 
 
 def test_the_default_is_resnet50_where_they_can(monkeypatch):
     monkeypatch.setattr(backbones, "_reachable", lambda arch: True)
-    assert choose_arch("auto", "pretrained", 160, fall_back=True) == (
+    assert choose_archs("auto", "pretrained", 160, fall_back=True) == (
         "resnet50",
         "pretrained",
-        None,
+        [],
     )
 
 
@@ -140,18 +140,28 @@ def test_the_default_is_resnet50_where_they_can(monkeypatch):
 def test_named_networks_and_the_report_recipe_never_fall_back(arch, fall_back, monkeypatch):
     monkeypatch.setattr(backbones, "_reachable", lambda arch: False)
     with pytest.raises(UserError, match="--weights FILE"):
-        choose_arch(arch, "pretrained", 224, fall_back)
+        choose_archs(arch, "pretrained", 224, fall_back)
+
+
+def test_several_networks_are_named_with_commas(monkeypatch):
+    monkeypatch.setattr(backbones, "_reachable", lambda arch: False)
+    names, _, notes = choose_archs(f"{LITE}, tf_efficientnet_lite1", "pretrained", 160, True)
+    assert names == f"{LITE},tf_efficientnet_lite1" and not notes
+    with pytest.raises(UserError, match="named twice"):
+        choose_archs(f"auto,{LITE}", "pretrained", 160, True)
+    with pytest.raises(UserError, match="a file is of one network, --arch names 2"):
+        choose_archs("resnet18,resnet34", __file__, 160, True)
 
 
 def test_an_unknown_network_is_answered_with_similar_ones():
     with pytest.raises(UserError, match="resnet50"):
-        choose_arch("resnet51", "pretrained", 224, True)
+        choose_archs("resnet51", "pretrained", 224, True)
 
 
 def test_a_network_of_one_size_takes_no_other():
-    assert choose_arch("vit_tiny_patch16_224", "none", 224, True)[0] == "vit_tiny_patch16_224"
+    assert choose_archs("vit_tiny_patch16_224", "none", 224, True)[0] == "vit_tiny_patch16_224"
     with pytest.raises(UserError, match="--size 160: vit_tiny_patch16_224 takes images of 224"):
-        choose_arch("vit_tiny_patch16_224", "none", 160, True)
+        choose_archs("vit_tiny_patch16_224", "none", 160, True)
 
 
 def test_a_server_that_never_answers_is_given_up_on(monkeypatch):
@@ -225,4 +235,4 @@ def test_weights_that_are_no_numbers_or_take_more_than_their_file_are_refused(tm
 
 def test_a_missing_file_is_named_before_any_work():
     with pytest.raises(UserError, match="nowhere.pth"):
-        choose_arch("resnet18", "nowhere.pth", 224, True)
+        choose_archs("resnet18", "nowhere.pth", 224, True)

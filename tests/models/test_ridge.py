@@ -13,6 +13,7 @@ from fastai.vision.data import ImageBlock
 from fastai.vision.learner import vision_learner
 from PIL import Image
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from pokefast.data.augment import BatchFlip
@@ -31,7 +32,7 @@ N_DEEP, N = 20, 60
 
 
 def head(landmarks=N, n_out=3):
-    return RidgeHead(N_DEEP, n_out, landmarks, deep_weight=1.0, colour_weight=0.7, gamma=4.0)
+    return RidgeHead([8, 12], n_out, landmarks, deep_weight=1.0, colour_weight=0.7, gamma=4.0)
 
 
 @pytest.fixture
@@ -51,8 +52,9 @@ def kernel_ridge(x, y):
     """Logits of all rows of `x`, in float64, by scikit-learn's fit to the first N."""
     d = x.double()[:, :N_DEEP]
     d = (d - d[:N].mean(0)) / d[:N].std(0, unbiased=False)
-    d, c = torch.nn.functional.normalize(d).numpy(), x.double()[:, N_DEEP:].numpy()
-    kernel = d @ d[:N].T + 0.7 * np.exp(-4 * (1 - c @ c[:N].T)) + 1
+    c = x.double()[:, N_DEEP:].numpy()
+    d = [torch.nn.functional.normalize(part).numpy() for part in d.split([8, 12], 1)]
+    kernel = sum(part @ part[:N].T for part in d) / 2 + 0.7 * np.exp(-4 * (1 - c @ c[:N].T)) + 1
     ridge = KernelRidge(alpha=1, kernel="precomputed")
     ridge.fit(kernel[:N], 2 * np.eye(3)[y[:N]] - 1, compute_sample_weight("balanced", y[:N]))
     return 4 * ridge.predict(kernel)
@@ -94,6 +96,23 @@ def test_chunks_change_nothing(vectors, monkeypatch):
     assert torch.allclose(one(vectors[0]), many(vectors[0]), atol=1e-5)
 
 
+@pytest.mark.parametrize("chunk", [4096, 20])
+@pytest.mark.parametrize("groups", [np.arange(N), np.arange(N) // 3, np.arange(N) * 7 % 5])
+def test_left_out_scores_are_those_of_fits_without_the_group(vectors, groups, chunk, monkeypatch):
+    monkeypatch.setattr("pokefast.models.ridge.CHUNK", chunk)
+    x, y = vectors[0][:N].double(), vectors[1][:N]
+    solved = head().double()
+    found = solved.solve(x, y, groups).numpy()
+    weights = compute_sample_weight("balanced", y)
+    with torch.no_grad():
+        kernel = (solved.features(x) @ solved.features(x).T + 1).numpy()
+    for group in np.unique(groups):
+        out = groups == group
+        ridge = KernelRidge(alpha=1, kernel="precomputed")
+        ridge.fit(kernel[~out][:, ~out], 2 * np.eye(3)[y[~out]] - 1, weights[~out])
+        assert found[out] == pytest.approx(4 * ridge.predict(kernel[out][:, ~out]), abs=1e-6)
+
+
 def test_fewer_images_than_landmarks_are_refused(vectors):
     with pytest.raises(UserError, match="60 images for a head of 61 landmarks"):
         head(landmarks=61).solve(vectors[0][:60], vectors[1][:60])
@@ -111,7 +130,7 @@ def test_vectors_are_the_same_of_a_mirror_image_and_pass_through(model):
     x = torch.rand(2, 4, 64, 64)
     with torch.no_grad():
         vectors = model[0](x)
-        n_deep = model[0][0].n_deep
+        n_deep = sum(model[0][0].widths)
         assert vectors.shape == (2, n_deep + BINS**3)
         mirrored = model[0](x.flip(-1))
         assert torch.allclose(vectors[:, :n_deep], mirrored[:, :n_deep], atol=1e-4)
@@ -133,7 +152,7 @@ def test_the_last_pass_is_the_image_s_not_its_mirror_image_s(model):
     """Grad-CAM keeps what the last one gave."""
     x, seen = torch.rand(1, 4, 64, 64), []
     x[:, 3] = 1
-    net = model[0][0].backbone.net
+    net = model[0][0].backbones[0].net
     hook = net.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
     model(x)
     hook.remove()
@@ -176,7 +195,7 @@ def learn(tmp_path, model):
 
 
 def test_fine_tuning_starts_at_the_solved_head_and_leaves_frozen_groups(learn):
-    row = solve(learn)
+    row = solve(learn).row
     assert row[3] > 0.9  # macro-F1: the colours tell the class
     freeze_to_group(learn, "layer3")
     with learn.no_bar():
@@ -194,6 +213,34 @@ def test_fine_tuning_starts_at_the_solved_head_and_leaves_frozen_groups(learn):
     for name, new in learn.model.named_buffers():
         trained = any(f"blocks.{i}" in name for i in (3, 4, 5, 6)) and "running_" in name
         assert name.endswith("num_batches_tracked") or torch.equal(buffers[name], new) != trained
+
+
+def test_a_solve_with_groups_left_out_says_what_new_groups_would_get(learn):
+    learn.dls.train.items["group"] = np.arange(len(learn.dls.train.items)) // 3
+    solved = solve(learn, leave_one_out=True)
+    assert solved.left_out.shape == (24, 3) and np.allclose(solved.left_out.sum(1), 1)
+    truth = np.asarray(learn.dls.train.targets)
+    accuracy, f1 = solved.row[2:]
+    assert accuracy == pytest.approx((solved.left_out.argmax(1) == truth).mean())
+    assert f1 == pytest.approx(f1_score(truth, solved.left_out.argmax(1), average="macro"))
+    assert solve(learn).row[3] > 0.9
+
+
+def test_several_networks_share_a_head(learn):
+    both = transfer(f"{LITE}, tf_efficientnet_lite1", 3, "ridge", landmarks=24).eval()
+    load_weights(both, f"{LITE},tf_efficientnet_lite1", "pretrained")
+    x = torch.rand(2, 4, 64, 64)
+    with torch.no_grad():
+        vectors, first = both[0](x), learn.model[0][0].eval()(x)
+    n = learn.model[0][0].widths[0]
+    assert torch.allclose(vectors[:, :n], first[:, :n], atol=1e-4)
+    assert sum(both[0][0].widths) + BINS**3 == vectors.shape[1] == first.shape[1] + n
+    groups = layer_groups(both)
+    assert list(map(len, groups[:5])) > list(map(len, layer_groups(learn.model)[:5]))
+    again = build(**both.architecture).eval()
+    again.load_state_dict(both.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(x), both(x))
 
 
 def test_a_frozen_body_describes_an_image_once_and_a_trained_one_is_given_images(learn):

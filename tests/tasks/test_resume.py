@@ -82,7 +82,7 @@ def whole(small, tmp_path_factory):
 
 KILLS = [
     ("task1", [], "epoch 2/4"),
-    ("task2", ["--average", "0.9"], "epoch 3/4"),
+    ("task2", ["--ema", "0.9"], "epoch 3/4"),
     ("task1", ["--folds", "2", "--refit"], "fold 2 of 2"),
 ]
 
