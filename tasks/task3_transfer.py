@@ -82,9 +82,7 @@ class TransferOptions(Options):
     Raises UserError for combinations that cannot be.
     """
 
-    arch: str = (
-        "auto"  # of torchvision or timm, or several: a,b; auto: resnet50, or the offline one
-    )
+    arch: str = "auto"  # of torchvision or timm, or several: a,b; auto: resnet50, or offline's
     weights: str = "pretrained"  # pretrained, none, or a .safetensors or .pth file
     size: Annotated[int, Between(16, 2048)] = 160  # pixels, side of the square that the model gets
     crop: Literal["cutout", "foreground", "none"] = "cutout"  # alone, in its box, or all
