@@ -29,7 +29,7 @@ DOC = Path(__file__).resolve().parents[2] / "docs" / "elsewhere.md"
 RIDGE = dict(size=48, arch="tf_efficientnet_lite0", split="image")
 CASES = {
     "mlp": ("task1", dict(crop="outline")),
-    "cnn-folds": ("task2", dict(folds=2, stages=2, average=0)),
+    "cnn-folds": ("task2", dict(folds=2, stages=2, ema=0)),
     "ridge-folds": ("task3", dict(RIDGE, folds=2)),
 }
 

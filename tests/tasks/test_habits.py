@@ -31,9 +31,9 @@ from tasks import load_task
 
 OPTIONS = {
     "task1": dict(crop="none"),
-    "task2": dict(average=0, stages=2),
+    "task2": dict(ema=0, stages=2),
     "task3": dict(arch="resnet18", weights="none", size=32, head="linear", crop="none", folds=0)
-    | dict(average=0, split="image", imbalance="none"),
+    | dict(ema=0, split="image", imbalance="none"),
 }
 
 
