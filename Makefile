@@ -10,7 +10,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report export options-page pictures test test-more test-chaos test-fuzz lint lock clean
+.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report export demo options-page pictures test test-more test-chaos test-fuzz lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ report: $(ENV_STAMP)  ## the newest run's page, in a browser [ARGS="--run runs/.
 export: $(ENV_STAMP)  ## a run's model as ONNX, checked on the test part [RUN=runs/... FORMAT=onnx]
 	$(MODULE) pokefast.export $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(if $(FORMAT),--format $(FORMAT)) $(ARGS)
 
+demo: $(ENV_STAMP)  ## try a model in a browser, on 127.0.0.1 alone [RUN=runs/... ARGS="--port 7860"]
+	@$(PY) -c "import gradio" 2>/dev/null || { echo "installing Gradio (once)" && \
+		$(PY) -m pip install $(PIP_QUIET) -r requirements-demo.txt && \
+		$(PY) -m pip install $(PIP_QUIET) --no-deps gradio==6.31.0 gradio-client==2.7.2 hf-gradio==0.4.1; }
+	$(MODULE) pokefast.demo $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(ARGS)
+
 options-page: $(ENV_STAMP)  ## docs/options.md, from the scripts
 	$(RUN) experiments.options_page
 
@@ -77,8 +83,8 @@ pictures: $(ENV_STAMP)  ## docs/pictures/ for the README, from runs on the embed
 test: $(ENV_STAMP) lint  ## lint and all tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
-test-more: $(ENV_STAMP)  ## what takes minutes: fastai's habits and ONNX files, all three tasks
-	MORE_TESTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/tasks/test_habits.py tests/prediction/test_onnx.py $(ARGS)
+test-more: $(ENV_STAMP)  ## what takes minutes: fastai's habits and ONNX files, all three tasks; the demo in a browser
+	MORE_TESTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/tasks/test_habits.py tests/prediction/test_onnx.py tests/test_demo.py $(ARGS)
 
 test-chaos: $(ENV_STAMP)  ## kill twenty real runs and compare what they end with [ARGS="--kills 5"]
 	$(RUN) experiments.chaos $(ARGS)

@@ -41,7 +41,7 @@ FLOORS = [
     {"experiments"},
     {"tasks"},
     {"pokefast.__main__"},
-    {"pokefast.export", "pokefast.task", "pokefast.predict", "pokefast.new"},
+    {"pokefast.demo", "pokefast.export", "pokefast.task", "pokefast.predict", "pokefast.new"},
     {"pokefast.steps"},
     {"pokefast.prediction"},
     {"pokefast.report", "pokefast.models"},

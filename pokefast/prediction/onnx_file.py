@@ -16,7 +16,7 @@ from torch import nn
 
 from pokefast.errors import UserError
 from pokefast.files import atomic_path
-from pokefast.prediction.pipeline import make_loader
+from pokefast.prediction.pipeline import picture_batches
 from pokefast.prediction.predictor import Ensemble, check_readable
 
 __all__ = ["INPUT", "KEY", "OnnxPredictor", "check_export", "export_onnx"]
@@ -26,7 +26,6 @@ FORMAT = 1  # of the metadata
 OPSET = 20
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 CLOSE, TIE = 1e-3, 2e-3  # how far probabilities may be off; a smaller lead is no class
-BATCH = 64  # pictures
 LEAST = 1e-30  # of a probability whose logarithm is taken, in float32
 
 
@@ -149,13 +148,6 @@ class OnnxPredictor(Ensemble):
         batches = picture_batches(self.pipeline, images)
         rows = [self.session.run(None, {INPUT: batch})[0] for batch in batches]
         return torch.from_numpy(np.concatenate(rows)) if rows else torch.empty(0, len(self.vocab))
-
-
-def picture_batches(pipeline, images, bs=BATCH):
-    """What the graph takes of `images`, cropped and resized: arrays uint8 [n, h, w, c]."""
-    if images:
-        for (batch,) in make_loader(pipeline | {"batch_tfms": []}, images, bs, "cpu"):
-            yield np.ascontiguousarray(batch.permute(0, 2, 3, 1).numpy())
 
 
 def _metadata(predictor, shape):

@@ -7,6 +7,7 @@ Only transforms in `TRANSFORMS` can be described; nothing else is imported or ca
 from enum import Enum
 from importlib import import_module
 
+import numpy as np
 import torch
 from fastai.data.core import Datasets
 from fastai.data.transforms import Normalize
@@ -14,7 +15,7 @@ from fastai.data.transforms import Normalize
 from pokefast.data.loader import MemoryDL
 from pokefast.errors import UserError
 
-__all__ = ["describe_pipeline", "make_loader", "make_pipeline"]
+__all__ = ["describe_pipeline", "make_loader", "make_pipeline", "picture_batches"]
 
 # module, and the arguments, which each one keeps as attributes of the same names
 TRANSFORMS = {
@@ -68,6 +69,13 @@ def make_loader(pipeline, items, bs=256, device=None):
     opener, after_item, after_batch = make_pipeline(pipeline)
     dataset = Datasets(items, tfms=[[opener.create]])
     return MemoryDL(dataset, bs=bs, after_item=after_item, after_batch=after_batch, device=device)
+
+
+def picture_batches(pipeline, images, bs=64):
+    """What the model gets of `images`, before scaling, as arrays uint8 [n, h, w, c]."""
+    if images:
+        for (batch,) in make_loader(pipeline | {"batch_tfms": []}, images, bs, "cpu"):
+            yield np.ascontiguousarray(batch.permute(0, 2, 3, 1).numpy())
 
 
 def _describe(tfm):
