@@ -10,7 +10,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report export demo options-page pictures test test-more test-chaos test-fuzz lint lock clean
+.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo options-page pictures test test-more test-chaos test-fuzz lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,12 @@ lr-find: $(ENV_STAMP)  ## learning rates to try: suggestions and a plot in runs/
 
 report: $(ENV_STAMP)  ## the newest run's page, in a browser [ARGS="--run runs/..."]
 	$(RUN) pokefast.report.page $(ARGS)
+
+compare: $(ENV_STAMP)  ## runs side by side, with intervals of their differences, RUNS="a b"
+	$(RUN) pokefast.compare $(RUNS) $(ARGS)
+
+blend: $(ENV_STAMP)  ## the mean of runs' probabilities as a submission, RUNS="a b c" [ARGS=--weights]
+	$(RUN) pokefast.blend $(RUNS) $(ARGS)
 
 export: $(ENV_STAMP)  ## a run's model as ONNX, checked on the test part [RUN=runs/... FORMAT=onnx]
 	$(MODULE) pokefast.export $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(if $(FORMAT),--format $(FORMAT)) $(ARGS)
