@@ -5,7 +5,6 @@ A task's options are a dataclass below `Options`; its recipes are functions that
 
 import argparse
 import difflib
-import errno
 import inspect
 import os
 import re
@@ -46,7 +45,6 @@ class Between(NamedTuple):
         return f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
 
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # the user's to mend
 ALSO = {float: (int,), Path: (str,)}  # what a Python call may give for a field of this type
 Fraction = Annotated[float, Between(0, 1)]
 Positive = Annotated[float, Between(0)]
@@ -106,6 +104,8 @@ class Options:
     def __post_init__(self):
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             _check(name, getattr(self, name), hint)
+        if self.folds == 1:
+            raise UserError("--folds 1: at least 2 take turns; 0 is a single split")
         if self.valid_folder and self.folds:
             raise UserError(
                 f"--valid {self.valid_folder} needs --folds 0: folds take turns to validate"
@@ -209,8 +209,15 @@ def run_cli(main, argv=None):
 
 
 def to_exit_status(function, *args, **kwargs):
-    """Call `function` for a command line: 0, or 2 for a UserError, which is shown in one line."""
+    """Call `function` for a command line: 0, or 2 for what the user can mend, which is shown in one
+    line: a UserError, or a file or folder that the system refuses.
+    """
     limit_threads()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where they are closed
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # names that a terminal has no letters for
     try:
         function(*args, **kwargs)
     except UserError as e:
@@ -220,9 +227,7 @@ def to_exit_status(function, *args, **kwargs):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as e:
-        if e.errno not in UNWRITABLE:
-            raise
-        print(f"error: {e.filename or 'a file'}: {e.strerror}", file=sys.stderr)
+        print(f"error: {e.filename or 'a file'}: {e.strerror or e}", file=sys.stderr)
         return 2
     return 0
 

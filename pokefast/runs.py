@@ -1,8 +1,8 @@
 """A run's folder: which files it holds, in which format, and how they are written and read.
 
     run.json             written first: format, task, title, recipe, options, given (those that are
-                         not the recipe's), command, data, published, vocab, n_train_by_class and
-                         versions
+                         not the recipe's), command, data, published, vocab, n_train_by_class,
+                         images (a hash of their ids, labels and sizes) and versions
     model.safetensors,   the network, and what is done to an image before it; with folds in fold1/,
     model.json           fold2/, ...
     probabilities.csv    Id, part, fold, group, truth, predicted, and p_<class> for each class, in
@@ -72,10 +72,11 @@ def new_folder(runs, task):
     for suffix in ("", *(f"-{i}" for i in range(2, 1000))):  # two may start in the same second
         folder = Path(runs) / f"{task}-{stamp}{suffix}"
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
         except OSError as e:
+            if folder.is_dir():
+                continue
             raise UserError(f"{runs}: no folder can be made there ({e.strerror})") from None
         return folder
     raise UserError(f"{runs}: a thousand runs have started within this second")

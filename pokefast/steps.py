@@ -10,13 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 
 from pokefast.crops.groups import kept_pairs
 from pokefast.data.splits import AllSplitter, FoldSplitter, group_numbers
+from pokefast.errors import UserError
 from pokefast.files import read_own_csv, write_json, write_own_csv
 from pokefast.names import shown
-from pokefast.prediction.model_file import DESCRIPTION, WEIGHTS, save_model, save_temperature
+from pokefast.prediction.model_file import (
+    DESCRIPTION,
+    load_model,
+    save_model,
+    save_temperature,
+)
 from pokefast.report.examples import write_examples
 from pokefast.report.page import write_index, write_report
 from pokefast.report.plots import draw_figures
@@ -155,8 +160,11 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
         print(f"fold {fold} of {o.folds}", end="  ", flush=True)
     if (place / DESCRIPTION).exists() and not o.leave_one_out:  # which takes no epochs
         print("trained before", flush=True)
-        learn.model.load_state_dict(load_file(place / WEIGHTS))
+        model, _ = load_model(place)
+        learn.model.load_state_dict(model.state_dict())
         history = read_own_csv(folder / "history.csv")
+        if not {"fold", *HISTORY} <= set(history):
+            raise UserError(f"{folder / 'history.csv'}: damaged; begin the run anew")
         history = history[history["fold"] == str(fold)]
         epochs = history["epoch"].astype(int).max() if len(history) else 0
         return Fitted(learn, history, int(epochs), fold)

@@ -5,7 +5,9 @@ the run's folder at the end.
 """
 
 import argparse
+import hashlib
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -23,7 +25,7 @@ from pokefast.data.layout import Given, find_layout
 from pokefast.data.splits import AllSplitter, most_folds
 from pokefast.errors import UserError
 from pokefast.files import DATA, ROOT, RUNS, SUBMISSIONS, write_json, write_own_csv
-from pokefast.names import shown
+from pokefast.names import listed, shown
 from pokefast.options import add_options, changes, flag, parse, plain, to_exit_status
 from pokefast.prediction.model_file import describe_model
 from pokefast.report.wandb_log import WandbLog, check_wandb
@@ -167,6 +169,7 @@ def _run(task, o, data, runs, submissions, folder, clock):
     choose_metric(o.metric)
     with clock("prepare"):
         competition = open_competition(data or task.data, task.name, o)
+        _check_same_images(folder, competition)
         o, whole = _with_groups_enough(task, o, competition)
         if whole is not None:
             whole.prepare()
@@ -260,13 +263,23 @@ def _with_folders(line):
 
 
 def _output(task, out):
-    """The folders of runs and submissions; UserError where they cannot be made."""
+    """The folders of runs and submissions; UserError where nothing can be written to them."""
     if out is None and task.is_ours:
-        return RUNS, SUBMISSIONS
-    out = "." if out is None else out
-    if Path(out).exists() and not Path(out).is_dir():
-        raise UserError(f"--out {out}: it is a file; give a folder")
-    return Path(out) / "runs", Path(out) / "submissions"
+        found = RUNS, SUBMISSIONS
+    else:
+        out = Path("." if out is None else out)
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out}: it is a file; give a folder")
+        found = out / "runs", out / "submissions"
+    for folder in found:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise UserError(
+                f"{folder}: nothing can be written there; --out DIR names another place"
+            )
+    if (file := found[1] / f"{task.name}_submit.csv").is_dir():
+        raise UserError(f"{file}: a folder has the submission's name; move it away")
+    return found
 
 
 def _read_unfinished(task, folder):
@@ -278,9 +291,24 @@ def _read_unfinished(task, folder):
         raise UserError(f"--resume {folder}: it has finished")
     if about["versions"] != versions():
         print("NOTE: other versions or another machine than at the start: results may differ")
-    paths = {f.name for f in fields(task.recipe()) if "Path" in str(f.type)}
-    values = {k: Path(v) if v and k in paths else v for k, v in about["options"].items()}
+    kinds = {f.name: f.type for f in fields(task.recipe())}
+    if other := sorted(set(about["options"]) - set(kinds)):
+        raise UserError(
+            f"{folder}/run.json: options that {task.name} does not have: {listed(other)}"
+        )
+    values = {
+        k: Path(v) if v and "Path" in str(kinds[k]) else v for k, v in about["options"].items()
+    }
     return Path(folder), type(task.recipe())(**values), about["data"]
+
+
+def _check_same_images(folder, competition):
+    """Raise UserError where the run in `folder`, if any, was begun on other images."""
+    if folder is not None and read_run(folder).get("images") != _digest(competition):
+        raise UserError(
+            f"--resume {folder}: images or labels are not what they were when it began; put them "
+            "back, or begin anew"
+        )
 
 
 @contextmanager
@@ -299,18 +327,21 @@ def _said_how_to_go_on(task, folder):
 
 @contextmanager
 def _memory_that_is_full_named(o):
-    """A GPU out of memory is an error that says what to make smaller."""
+    """Memory that is full is an error that says what to make smaller."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        had = ""
-        if torch.cuda.is_available():
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
+        on_gpu, had = isinstance(e, torch.OutOfMemoryError), ""
+        if not on_gpu and "can't allocate memory" not in str(e) and not isinstance(e, MemoryError):
+            raise  # torch has no class of its own for the CPU's
+        if on_gpu and torch.cuda.is_available():
             free, total = torch.cuda.mem_get_info()
             free += torch.cuda.memory_reserved()  # this run's own
             had = f" ({free / 2**30:.1f} of {total / 2**30:.1f} GiB were free for this run)"
         size = f", or --size, which is {o.size}" if hasattr(o, "size") else ""
         raise UserError(
-            f"the GPU's memory is full{had}: make --bs smaller, which is {o.bs}{size}"
+            f"the {'GPU' if on_gpu else 'machine'}'s memory is full{had}: make --bs smaller, which "
+            f"is {o.bs}{size}"
         ) from None
 
 
@@ -404,4 +435,16 @@ def _about(task, o, competition):
         "published": task.published if set(competition.vocab) == set(task.classes) else None,
         "vocab": competition.vocab,
         "n_train_by_class": competition.train["label"].value_counts().sort_index().to_dict(),
+        "images": _digest(competition),
     }
+
+
+def _digest(competition):
+    """A hash of all images' ids, labels and sizes in bytes."""
+    tables = [competition.train, competition.test]
+    rows = [
+        f"{row.Id} {getattr(row, 'label', '')} {row.path.stat().st_size}"
+        for table in tables
+        for row in table.itertuples()
+    ]
+    return hashlib.blake2b("\n".join(rows).encode(errors="surrogateescape")).hexdigest()[:32]

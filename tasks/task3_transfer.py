@@ -112,8 +112,8 @@ class TransferOptions(Options):
             raise UserError(
                 f"--mix {self.mix} needs plain cross-entropy: --imbalance sampler or none"
             )
-        if self.folds == 1:
-            raise UserError("--folds 1: at least 2 take turns; 0 is a single split")
+        if self.groups and self.split == "image":
+            raise UserError(f"--groups {self.groups} has no use with --split image: leave one out")
         if self.folds and self.early_stop:
             raise UserError(
                 f"--folds {self.folds} needs --no-early-stop: it would choose by the score"

@@ -3,8 +3,10 @@ module, and where their weights come from.
 """
 
 import difflib
+import pickle
 import urllib.error
 import urllib.request
+import warnings
 from functools import cache, lru_cache
 from pathlib import Path
 from zipfile import ZipFile, is_zipfile
@@ -269,8 +271,11 @@ def _read_state(file):
             parts = sum(part.file_size for part in ZipFile(file).infolist())
             if parts > file.stat().st_size:  # torch compresses nothing
                 raise ValueError(f"its parts would take {parts:,} bytes")
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as e:  # safetensors', pickle's and torch's own, of damage or of code in it
+        with warnings.catch_warnings(action="ignore"):  # of pickles by others than torch
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's words advise to run the code
+        raise UserError(f"--weights {file}: damaged, or it holds more than tensors") from None
+    except Exception as e:  # safetensors', zipfile's and torch's own, of damage
         reason = str(e).split("\n")[0]
         raise UserError(f"--weights {file}: it cannot be read as a state dict ({reason})") from None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):

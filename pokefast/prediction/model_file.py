@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from fastai.callback.channelslast import ChannelsLast
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from pokefast.errors import UserError
 from pokefast.files import atomic_path, write_json
@@ -51,7 +51,7 @@ def save_model(folder, learn, o):
     """Write model.safetensors and model.json to a run's folder; see `describe_model`."""
     state = {k: v.detach().cpu().contiguous() for k, v in learn.model.state_dict().items()}
     with atomic_path(Path(folder) / WEIGHTS) as temp:
-        save_file(state, temp)
+        temp.write_bytes(save(state))  # `save_file` says of a full disk what nobody can mend
     write_json(Path(folder) / DESCRIPTION, describe_model(learn, o))
 
 

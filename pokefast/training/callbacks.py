@@ -12,6 +12,8 @@ from fastai.learner import Recorder
 from fastprogress.fastprogress import MasterBar, ProgressBar
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pokefast.errors import UserError
+
 __all__ = [
     "WeightedSamplingCallback",
     "StepLRCallback",
@@ -19,6 +21,7 @@ __all__ = [
     "AverageWeightsCallback",
     "FlipTTACallback",
     "EpochRecorder",
+    "FiniteCallback",
     "PlainTensorCallback",
     "NoValidationCallback",
     "LineLoggerCallback",
@@ -225,6 +228,30 @@ class EpochRecorder(Recorder):
         self.waiting = []
 
 
+class FiniteCallback(Callback):
+    """End a fit that has diverged, before a checkpoint of it: raises UserError where weights are no
+    numbers after an epoch. fastai's `TerminateOnNaNCallback` ends it without an error.
+    """
+
+    order = 900
+
+    def __init__(self, lr):
+        self.lr = lr
+
+    def before_fit(self):
+        """Training is looked at, lr_find is not."""
+        self.run = not hasattr(self, "lr_finder") and not hasattr(self, "gather_preds")
+
+    def after_epoch(self):
+        """One wait for the device."""
+        floats = [v for v in self.model.state_dict().values() if v.is_floating_point()]
+        if not torch.stack([v.isfinite().all() for v in floats]).all():
+            raise UserError(
+                f"training diverged in epoch {self.epoch + 1}, its weights are no numbers: make "
+                f"--lr smaller, which is {self.lr}"
+            )
+
+
 class NoValidationCallback(Callback):
     """Train without validation, where everything is training data."""
 
@@ -268,4 +295,4 @@ class LineLoggerCallback(Callback):
 
 def is_terminal():
     """Whether output goes to a person's terminal, where a progress bar can be drawn."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()

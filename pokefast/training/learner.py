@@ -17,6 +17,7 @@ from pokefast.errors import UserError
 from pokefast.scoring.metrics import choose_metric, learner_metrics
 from pokefast.training.callbacks import (
     EpochRecorder,
+    FiniteCallback,
     FlipTTACallback,
     LineLoggerCallback,
     NoValidationCallback,
@@ -58,7 +59,12 @@ def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, c
         metrics=learner_metrics(len(dls.vocab), choose_metric(o.metric, list(dls.vocab))),
         path=path,
         model_dir=".",  # lr_find would leave an empty folder "models" behind
-        cbs=[PlainTensorCallback(), PrecisionCallback(choose_dtype(o.precision, dls.device)), *cbs],
+        cbs=[
+            PlainTensorCallback(),
+            PrecisionCallback(choose_dtype(o.precision, dls.device)),
+            FiniteCallback(o.lr),
+            *cbs,
+        ],
     )
     learn.remove_cb(Recorder)
     learn.add_cb(EpochRecorder())

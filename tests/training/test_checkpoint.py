@@ -10,6 +10,7 @@ from fastai.callback.core import Callback
 from fastai.callback.tracker import ReduceLROnPlateau
 from fastai.torch_core import set_seed
 
+from pokefast.data.competition import read_competition
 from pokefast.errors import UserError
 from pokefast.training.checkpoint import CheckpointCallback, ResumeCallback, read_checkpoint
 from pokefast.training.learner import fit
@@ -65,10 +66,16 @@ CASES = {
 }
 
 
-def learner(small, name, given, extra):
+@pytest.fixture(scope="module")
+def images(small):
+    """The small competition, looked at once."""
+    return read_competition(small / "task1", check_images=False)
+
+
+def learner(images, name, given, extra):
     task = load_task(name)
     o = task.recipe(bs=16, epochs=EPOCHS, **given)
-    learn = task.get_learner(task.get_dls(small / "task1", o), o)
+    learn = task.get_learner(task.get_dls(images, o), o)
     for dl in learn.dls.loaders:
         dl.prepare()  # draws random numbers, as the driver does before a fit
     learn.add_cbs([kind() for kind in extra])
@@ -84,18 +91,18 @@ def outcome(learn):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_fit_that_goes_on_is_the_one_that_was_never_killed(case, small, tmp_path):
+def test_a_fit_that_goes_on_is_the_one_that_was_never_killed(case, images, tmp_path):
     file = tmp_path / "checkpoint.pt"
-    learn, o = learner(small, *CASES[case])
+    learn, o = learner(images, *CASES[case])
     count = Count()
     fit(learn, o, cbs=[CheckpointCallback(tmp_path / "whole.pt"), count])
     whole, trained = outcome(learn), count.epochs
-    for at in (1, 3):
-        learn, o = learner(small, *CASES[case])
+    for at in (1, 3) if case == "task2, averaged" else (3,):
+        learn, o = learner(images, *CASES[case])
         with pytest.raises(Killed):
             fit(learn, o, cbs=[CheckpointCallback(file), KillAfter(at)])
         set_seed(123)  # another process has other random numbers
-        learn, o = learner(small, *CASES[case])
+        learn, o = learner(images, *CASES[case])
         state, count = read_checkpoint(file), Count()
         assert state["epoch"] == at
         fit(learn, o, cbs=[ResumeCallback(state), CheckpointCallback(file), count])
@@ -105,8 +112,8 @@ def test_a_fit_that_goes_on_is_the_one_that_was_never_killed(case, small, tmp_pa
         assert whole[1:] == again[1:]
 
 
-def test_a_checkpoint_replaces_the_one_before_it_and_is_not_written_at_the_end(small, tmp_path):
-    learn, o = learner(small, "task1", {}, [])
+def test_a_checkpoint_replaces_the_one_before_it_and_is_not_written_at_the_end(images, tmp_path):
+    learn, o = learner(images, "task1", {}, [])
     sizes = []
 
     class Look(Callback):
@@ -119,9 +126,9 @@ def test_a_checkpoint_replaces_the_one_before_it_and_is_not_written_at_the_end(s
     assert sizes == [["c.pt"]] * 3 and read_checkpoint(tmp_path / "c.pt")["epoch"] == 2
 
 
-def test_short_epochs_have_none(small, tmp_path, monkeypatch):
+def test_short_epochs_have_none(images, tmp_path, monkeypatch):
     monkeypatch.setattr("pokefast.training.checkpoint.SHORTEST", 1e9)
-    learn, o = learner(small, "task1", {}, [])
+    learn, o = learner(images, "task1", {}, [])
     fit(learn, replace(o, epochs=2), cbs=[CheckpointCallback(tmp_path / "c.pt")])
     assert not (tmp_path / "c.pt").exists()
 
