@@ -49,8 +49,10 @@ def atomic_path(file):
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
         os.replace(name, file)
-    except BaseException:
+    except BaseException as e:
         Path(name).unlink(missing_ok=True)
+        if isinstance(e, OSError) and not e.filename:  # as of a full disk
+            e.filename = str(file)
         raise
 
 
@@ -127,4 +129,6 @@ def read_csv(file, columns=None):
     if columns is not None and list(df.columns) != list(columns):
         found, want = ",".join(map(str, df.columns)), ",".join(columns)
         raise UserError(f"{file}: its columns are {found!r}; expected '{want}', with commas")
+    if len(df.columns) == 1 and (mark := re.search("[;\t|]", df.columns[0])):
+        raise UserError(f"{file}: its cells stand between {mark[0]!r}; save it with commas")
     return df

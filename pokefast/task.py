@@ -285,6 +285,8 @@ def _output(task, out):
 def _read_unfinished(task, folder):
     """(folder, options, data) of an unfinished run of `task`; UserError where it is none."""
     about = read_run(folder)
+    if not {"task", "options", "data"} <= set(about):
+        raise UserError(f"{folder}/run.json: damaged; begin the run anew")
     if about["task"] != task.name:
         raise UserError(f"--resume {folder}: it is a run of {about['task']}, not of {task.name}")
     if not is_unfinished(folder):

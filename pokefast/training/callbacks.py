@@ -6,13 +6,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback, CancelValidException
+from fastai.callback.core import Callback, CancelFitException, CancelValidException
 from fastai.imports import noop
 from fastai.learner import Recorder
 from fastprogress.fastprogress import MasterBar, ProgressBar
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-from pokefast.errors import UserError
 
 __all__ = [
     "WeightedSamplingCallback",
@@ -25,6 +23,7 @@ __all__ = [
     "PlainTensorCallback",
     "NoValidationCallback",
     "LineLoggerCallback",
+    "is_finite",
     "is_terminal",
 ]
 
@@ -229,27 +228,28 @@ class EpochRecorder(Recorder):
 
 
 class FiniteCallback(Callback):
-    """End a fit that has diverged, before a checkpoint of it: raises UserError where weights are no
-    numbers after an epoch. fastai's `TerminateOnNaNCallback` ends it without an error.
+    """End a fit that has diverged, weights that are no numbers, before a checkpoint of it.
+
+    fastai's `TerminateOnNaNCallback` looks at the loss of each batch, and waits for it.
     """
 
     order = 900
-
-    def __init__(self, lr):
-        self.lr = lr
 
     def before_fit(self):
         """Training is looked at, lr_find is not."""
         self.run = not hasattr(self, "lr_finder") and not hasattr(self, "gather_preds")
 
     def after_epoch(self):
-        """One wait for the device."""
-        floats = [v for v in self.model.state_dict().values() if v.is_floating_point()]
-        if not torch.stack([v.isfinite().all() for v in floats]).all():
-            raise UserError(
-                f"training diverged in epoch {self.epoch + 1}, its weights are no numbers: make "
-                f"--lr smaller, which is {self.lr}"
-            )
+        """Look at all weights."""
+        if not is_finite(self.model):
+            print(f"stopped after epoch {self.epoch + 1}: the weights are no numbers", flush=True)
+            raise CancelFitException
+
+
+def is_finite(model):
+    """Whether the weights of `model` are numbers, none of them infinite."""
+    floats = [v for v in model.state_dict().values() if v.is_floating_point()]
+    return bool(torch.stack([v.isfinite().all() for v in floats]).all())  # one wait for the device
 
 
 class NoValidationCallback(Callback):

@@ -6,6 +6,7 @@ the callbacks' memory anew, and its trackers fail on the skipped ones.
 
 import random
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,13 +29,14 @@ REMEMBERED = {ReduceLROnPlateau: ("best", "wait"), ParamScheduler: ("hps",)}
 class CheckpointCallback(Callback):
     """Write `file` after an epoch, in place of the one before it; `about` goes with it.
 
-    Every epoch, but for epochs so short that it would cost more than `COST` of them.
+    Every epoch, but for epochs so short that it would cost more than `COST` of them. Where it
+    cannot be written, training goes on without, and that is said.
     """
 
     order = 1000  # what others remember of the epoch is known
 
     def __init__(self, file, about=None):
-        self.file, self.about = file, about or {}
+        self.file, self.about = Path(file), about or {}
 
     def before_fit(self):
         """Training is kept, lr_find is not."""
@@ -47,8 +49,12 @@ class CheckpointCallback(Callback):
         if now - self.last < max(SHORTEST, self.cost / COST) or self.epoch + 1 == self.n_epoch:
             return
         state = _plain({**self.about, **_fit_state(self.learn)})
-        with atomic_path(self.file) as temp:
-            torch.save(state, temp)
+        try:
+            with atomic_path(self.file) as temp:
+                torch.save(state, temp)
+        except (OSError, RuntimeError) as e:  # torch's own for a full disk is a RuntimeError
+            print(f"no checkpoint in {self.file.parent}: it cannot be written ({e})", flush=True)
+            self.run = False
         self.last = time.perf_counter()
         self.cost = self.last - now
 

@@ -23,6 +23,7 @@ from pokefast.training.callbacks import (
     NoValidationCallback,
     PlainTensorCallback,
     StepLRCallback,
+    is_finite,
     is_terminal,
 )
 from pokefast.training.precision import PrecisionCallback, choose_dtype
@@ -62,7 +63,7 @@ def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, c
         cbs=[
             PlainTensorCallback(),
             PrecisionCallback(choose_dtype(o.precision, dls.device)),
-            FiniteCallback(o.lr),
+            FiniteCallback(),
             *cbs,
         ],
     )
@@ -84,7 +85,7 @@ def decay_split(model):
 
 def fit(learn, o, lr=None, validate=True, cbs=()):
     """Train by `o.schedule` (one-cycle, step, plateau, or a constant rate) for `o.epochs`;
-    returns the epochs run.
+    returns the epochs run. Raises UserError where training diverged.
 
     `lr` is a slice or one rate a layer group, where `o.lr` alone does not say it. one-cycle also
     takes `o.div` and `o.pct_start`, step `o.step_size` (epochs) and `o.gamma`.
@@ -101,6 +102,8 @@ def fit(learn, o, lr=None, validate=True, cbs=()):
         learn.fit(o.epochs, lr, cbs=[StepLRCallback(o.step_size, o.gamma), *cbs])
     else:
         learn.fit(o.epochs, lr, cbs=cbs)
+    if not is_finite(learn.model):  # an early stop has put those of its best epoch back
+        raise UserError(f"training diverged: make --lr smaller, which is {o.lr}")
     return learn.epoch + 1
 
 
