@@ -4,13 +4,14 @@ It has the shape of those of the three competitions, is chosen by what is seen i
 why in its comments, and is meant to be edited.
 """
 
-import importlib.util
 import json
 import keyword
 import random
 import re
+import sys
 from dataclasses import dataclass
 from importlib import resources
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from string import Template
 
@@ -154,7 +155,7 @@ def main(
         raise UserError("give the task a name and a folder: --name leaves --data folder")
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise UserError(f"--name {name}: lower-case letters, digits and _, a letter first")
-    if keyword.iskeyword(name) or importlib.util.find_spec(name):
+    if keyword.iskeyword(name) or name in {*sys.stdlib_module_names, *packages_distributions()}:
         raise UserError(f"--name {name}: Python has a word or module of that name; take another")
     inside = Path.cwd() == ROOT and (ROOT / "tasks").is_dir()
     file = (ROOT / "tasks" if inside else Path.cwd()) / f"{name}.py"

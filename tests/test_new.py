@@ -147,7 +147,7 @@ def test_a_script_is_written_as_ours_are(n, kind, here):
         new("mine", Path("it's"))
 
 
-@pytest.mark.parametrize("name", ["Leaves", "a-b", "2x", "../x"])
+@pytest.mark.parametrize("name", ["Leaves", "a-b", "2x", "../x", "class", "torch", "json"])
 def test_a_name_that_is_none_is_refused(name, here):
     with pytest.raises(UserError, match="--name"):
         new(name, here)
