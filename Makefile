@@ -10,7 +10,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo options-page pictures test test-more test-chaos test-fuzz lint lock clean
+.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo options-page pictures test test-more test-chaos test-fuzz test-wheel lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,11 @@ test-chaos: $(ENV_STAMP)  ## kill twenty real runs and compare what they end wit
 
 test-fuzz: $(ENV_STAMP)  ## read damaged images and tables, thousands of each kind [ARGS="--only PNG,tables"]
 	$(RUN) experiments.fuzz $(ARGS)
+
+test-wheel: $(ENV_STAMP)  ## build the wheel, and start a task from it alone
+	rm -rf build/wheel && $(PY) -m pip wheel $(PIP_QUIET) --no-deps --wheel-dir build/wheel .
+	$(PY) -m pip install $(PIP_QUIET) --no-deps --target build/wheel/site build/wheel/*.whl
+	cd build/wheel && PYTHONPATH=site $(abspath $(PY)) -P -m pokefast.tasks.task1_mlp --help
 
 lint: $(ENV_STAMP)  ## ruff: check and format
 	$(PY) -m ruff check .
