@@ -104,7 +104,8 @@ def honesty(folder, folds=10, seed=0):
         (False, "by_creature", "hidden"),
         (True, "by_image", "hidden_image"),
     ):
-        train = add_groups(competition.train, by_image=by_image)
+        groups = range(len(competition.train)) if by_image else None
+        train = add_groups(competition.train, groups)
         predicted, probabilities = folded(train, x, x_hidden, vocab, folds, seed)
         labels = [vocab[i] for i in probabilities.argmax(1)]
         submission = pd.DataFrame({"Id": test["Id"], "Category": labels})

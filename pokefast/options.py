@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import types
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -65,6 +65,9 @@ class Options:
     test: Fraction = 0.15  # fraction of the images for the local test
     metric: str = "f1_macro"  # or accuracy, log_loss, auc, kappa, file.py:function of your own
     folds: Folds = 0  # models that take turns and are averaged; 0: a single split
+    split: Literal["auto", "group", "image"] = "auto"  # together: copies, one art's images, nothing
+    groups: Path | None = None  # CSV (Id,group) of training images that stay together
+    group: str | None = None  # column of the labels' table that says which stay together
     refit: bool = False  # submit a model that was trained once more, on everything
     epochs: Count = 10  # passes over the training part, at most
     bs: Annotated[int, Between(2)] = 64  # images a batch; BatchNorm needs two
@@ -104,6 +107,11 @@ class Options:
     def __post_init__(self):
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             _check(name, getattr(self, name), hint)
+        given = [f"--groups {self.groups}"] if self.groups is not None else []
+        given += [f"--group {self.group}"] if self.group is not None else []
+        given += ["--split image"] if self.split == "image" else []
+        if len(given) > 1:
+            raise UserError(f"{' '.join(given)}: they contradict each other; leave one out")
         if self.folds == 1:
             raise UserError("--folds 1: at least 2 take turns; 0 is a single split")
         if self.valid_folder and self.folds:
@@ -113,7 +121,8 @@ class Options:
 
     def resolved(self):
         """The options with what "auto" stands for on this machine, as far as that can be known."""
-        return self
+        # by image, twins are on both sides: their average would be scored by what it has seen
+        return replace(self, average=self.average and self.split != "image")
 
     def for_prediction(self):
         """The options by which images are loaded that are predicted."""

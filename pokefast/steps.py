@@ -307,10 +307,12 @@ def predict_local(fitted, rows):
     return probability_table(dls[TEST_PART].items, rows, list(dls.vocab), "local", fitted.fold)
 
 
-def score(fits, table, competition, metric):
+def score(fits, table, competition, metric, o):
     """What metrics.json holds, but for the seconds; `table` is that of probabilities.csv.
 
-    The `metric` that counts is named `metric` there, its value and interval are below that name.
+    The `metric` that counts is named `metric` there, its value and interval are below that name;
+    there is no interval where the split by image was asked for, as a near duplicate may be on the
+    other side.
     """
     learn, local = fits[0].learn, table[table["part"] == "local"]
     vocab, items = list(learn.dls.vocab), items_of(learn.dls)
@@ -329,13 +331,14 @@ def score(fits, table, competition, metric):
         "n_parameters": sum(p.numel() for p in learn.model.parameters()),
     }
     metrics.setdefault(metric.name, metric.value(truth, probabilities))
-    if "group" in items:
+    if grouped := "group" in items:
         metrics["n_groups"] = items["group"].nunique()
-        if not items["group"].is_unique:  # otherwise a near duplicate may be on the other side
-            n_hidden = len(competition.test) + len(competition.bad_test) or None
-            ends = score_interval(metric, truth, probabilities, local["group"], n_hidden)
-            names = f"{metric.name}_low", f"{metric.name}_high"
-            metrics |= dict(zip(names, ends, strict=True)) if ends else {}
+    if o.split != "image":
+        groups = local["group"] if grouped else np.arange(len(local))
+        n_hidden = len(competition.test) + len(competition.bad_test) or None
+        ends = score_interval(metric, truth, probabilities, groups, n_hidden)
+        names = f"{metric.name}_low", f"{metric.name}_high"
+        metrics |= dict(zip(names, ends, strict=True)) if ends else {}
     return metrics
 
 
@@ -346,11 +349,11 @@ def items_of(dls):
 
 def scores_text(m):
     """The metric, macro-F1, accuracy and F1 of each class, as lines."""
-    name, interval = m["metric"], ""
+    name, interval, units = m["metric"], "", "groups" if "n_groups" in m else "images"
     if f"{name}_low" in m:
         interval = (
             f"\nthe hidden test's should be between {m[f'{name}_low']:.3f} and "
-            f"{m[f'{name}_high']:.3f} (95%, bootstrap over local and hidden groups)"
+            f"{m[f'{name}_high']:.3f} (95%, bootstrap over local and hidden {units})"
         )
     shown_first = "" if name in ALWAYS else f"{metric_title(name)} {m[name]:.4f}, "
     each = "\n".join(f"  {shown(name):<12}{value:.3f}" for name, value in m["per_class_f1"].items())

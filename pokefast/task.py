@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -197,7 +198,7 @@ def _run(task, o, data, runs, submissions, folder, clock):
         write_own_csv(folder / "probabilities.csv", table)
         if table is not plain:
             write_own_csv(folder / "plain.csv", plain)  # what the models say of an image alone
-        metrics = score(fits, table, competition, metric) | {"calibration": calibration.about}
+        metrics = score(fits, table, competition, metric, o) | {"calibration": calibration.about}
         metrics |= parts_alike(models[0], hidden)
         write_json(folder / "metrics.json", metrics | clock.metrics())
         print(scores_text(metrics), flush=True)
@@ -392,17 +393,21 @@ def _say_parts(task, o, dls, clock):
         sizes = f"{dls.train.n} training images, each scored without its group"
     print(f"{task.name}: {sizes}, prepared in {clock.seconds['prepare']:.1f} s", flush=True)
     items = items_of(dls)
-    if "group" not in items:
-        return
-    each = items["group"].value_counts()
-    print(
-        f"{task.name}: split by image: near duplicates may stand on both sides of the split, and "
-        "the local score may flatter"
-        if each.max() == 1
-        else f"{task.name}: {len(each)} groups of near duplicates in {len(items)} images, "
-        f"{each.median():.0f} images each (at most {each.max()})",
-        flush=True,
-    )
+    each = items["group"].value_counts() if "group" in items else np.ones(1)
+    if o.split == "image":
+        said = (
+            "split by image: near duplicates may stand on both sides of the split, and the local "
+        )
+        said += "score may flatter"
+    elif each.max() == 1:
+        said = "split by image, as no two are copies; the local score flatters if the hidden test "
+        said += "shows other things than training: --groups FILE or --group COLUMN keeps images of "
+        said += "one thing together"
+    else:
+        what = "near duplicates" if o.groups is None and o.group is None else "those given"
+        said = f"{len(each)} groups of {what} in {len(items)} images, {each.median():.0f} images "
+        said += f"each (at most {each.max()})"
+    print(f"{task.name}: {said}", flush=True)
 
 
 def _say_metric(task, metric):

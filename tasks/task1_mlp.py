@@ -25,8 +25,9 @@ from fastcore.foundation import L
 
 from pokefast.crops.transforms import crop_transform
 from pokefast.data.augment import NormalizeInPlace, augmentations
+from pokefast.data.grouping import split_groups
 from pokefast.data.loader import MemoryDL
-from pokefast.data.splits import AroundValidSplitter, StratifiedSplitter
+from pokefast.data.splits import AroundValidSplitter, GroupSplitter
 from pokefast.images import PILImageRGB, ToGrey
 from pokefast.models.networks import mlp
 from pokefast.options import Between, Options
@@ -94,9 +95,9 @@ def get_dls(data=None, o=None, splitter=None):
     class numbers [n].
 
     `data` is a competition folder, the embedded data by default; `o` are options, those of `fast`
-    by default. `splitter` is another than the stratified one, whose parts are the fractions
-    `o.valid` and `o.test` of the labelled images, 0.15 unless a recipe says otherwise; with folds,
-    the driver gives one for each.
+    by default. `splitter` is another than the one that keeps groups, where there are any, together,
+    whose parts are the fractions `o.valid` and `o.test` of the labelled images, 0.15 unless a
+    recipe says otherwise; with folds, the driver gives one for each.
     """
     o = o or fast()
     set_seed(o.seed, reproducible=True)
@@ -105,7 +106,7 @@ def get_dls(data=None, o=None, splitter=None):
         blocks=(ImageBlock(PILImageRGB), CategoryBlock(vocab=competition.vocab)),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
-        splitter=splitter or AroundValidSplitter(StratifiedSplitter(o.valid, o.test, o.seed)),
+        splitter=splitter or AroundValidSplitter(GroupSplitter(o.valid, o.test, o.seed)),
         item_tfms=[
             *L(crop_transform(o.crop)),
             *([ToGrey()] if o.grey else []),
@@ -113,9 +114,8 @@ def get_dls(data=None, o=None, splitter=None):
         ],
         batch_tfms=[*augmentations(o), NormalizeInPlace.from_stats([0.5], [0.5])],
     )
-    return block.dataloaders(
-        competition.train, dl_type=MemoryDL, bs=o.bs, val_bs=256, path=competition.root
-    )
+    train = split_groups(competition, o)
+    return block.dataloaders(train, dl_type=MemoryDL, bs=o.bs, val_bs=256, path=competition.root)
 
 
 def get_learner(dls, o=None):

@@ -27,8 +27,9 @@ from fastcore.foundation import L
 
 from pokefast.crops.transforms import crop_transform
 from pokefast.data.augment import NormalizeInPlace, augmentations
+from pokefast.data.grouping import split_groups
 from pokefast.data.loader import MemoryDL
-from pokefast.data.splits import AroundValidSplitter, StratifiedSplitter
+from pokefast.data.splits import AroundValidSplitter, GroupSplitter
 from pokefast.images import PILImageRGBA
 from pokefast.models.networks import cnn
 from pokefast.options import Between, Options
@@ -102,9 +103,9 @@ def get_dls(data=None, o=None, splitter=None):
     """Loaders of training, validation and test part: images [n, 4, 64, 64] and class numbers [n].
 
     `data` is a competition folder, the embedded data by default; `o` are options, those of `fast`
-    by default. `splitter` is another than the stratified one, whose parts are the fractions
-    `o.valid` and `o.test` of the labelled images, 0.15 unless a recipe says otherwise; with folds,
-    the driver gives one for each.
+    by default. `splitter` is another than the one that keeps groups, where there are any, together,
+    whose parts are the fractions `o.valid` and `o.test` of the labelled images, 0.15 unless a
+    recipe says otherwise; with folds, the driver gives one for each.
     """
     o = o or fast()
     set_seed(o.seed, reproducible=True)
@@ -113,13 +114,12 @@ def get_dls(data=None, o=None, splitter=None):
         blocks=(ImageBlock(PILImageRGBA), CategoryBlock(vocab=competition.vocab)),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
-        splitter=splitter or AroundValidSplitter(StratifiedSplitter(o.valid, o.test, o.seed)),
+        splitter=splitter or AroundValidSplitter(GroupSplitter(o.valid, o.test, o.seed)),
         item_tfms=[*L(crop_transform(o.crop)), Resize(SIZE, ResizeMethod.Squish)],
         batch_tfms=[*augmentations(o), NormalizeInPlace.from_stats(MEAN, STD)],
     )
-    return block.dataloaders(
-        competition.train, dl_type=MemoryDL, bs=o.bs, val_bs=256, path=competition.root
-    )
+    train = split_groups(competition, o)
+    return block.dataloaders(train, dl_type=MemoryDL, bs=o.bs, val_bs=256, path=competition.root)
 
 
 def get_learner(dls, o=None):

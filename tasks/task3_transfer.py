@@ -22,7 +22,6 @@ the same art are predicted alike. With `--epochs` that very network is fine-tune
 
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 from fastai.callback.channelslast import ChannelsLast
@@ -38,6 +37,7 @@ from fastai.vision.learner import vision_learner
 from pokefast.crops.groups import add_groups
 from pokefast.crops.transforms import Crop
 from pokefast.data.augment import NormalizeInPlace, augmentations
+from pokefast.data.grouping import split_groups
 from pokefast.data.loader import MemoryDL
 from pokefast.data.splits import AroundValidSplitter, GroupSplitter, LeaveOneOutSplitter
 from pokefast.errors import UserError
@@ -86,8 +86,6 @@ class TransferOptions(Options):
     weights: str = "pretrained"  # pretrained, none, or a .safetensors or .pth file
     size: Annotated[int, Between(16, 2048)] = 160  # pixels, side of the square that the model gets
     crop: Literal["cutout", "foreground", "none"] = "cutout"  # alone, in its box, or all
-    split: Literal["group", "image"] = "group"  # what keeps together; by image the score flatters
-    groups: Path | None = None  # CSV (Id,group) of near duplicates; found from the images otherwise
     head: Literal["ridge", "linear", "mlp"] = "ridge"  # solved in closed form, or trained
     leave_one_out: bool = True  # of ridge without folds or epochs: score each group without itself
     landmarks: Annotated[int, Between(1)] = 2000  # of ridge: images that colours are held against
@@ -112,8 +110,6 @@ class TransferOptions(Options):
             raise UserError(
                 f"--mix {self.mix} needs plain cross-entropy: --imbalance sampler or none"
             )
-        if self.groups and self.split == "image":
-            raise UserError(f"--groups {self.groups} has no use with --split image: leave one out")
         if self.folds and self.early_stop:
             raise UserError(
                 f"--folds {self.folds} needs --no-early-stop: it would choose by the score"
@@ -128,18 +124,17 @@ class TransferOptions(Options):
         several = self.epochs or self.folds or self.valid_folder
         closed = self.head == "ridge" and not several
         return replace(
-            self,
+            super().resolved(),
             arch=arch,
             weights=weights,
             leave_one_out=self.leave_one_out and closed,
-            average=self.average and self.split == "group",  # by image, twins are on both sides
         )
 
     def by_image(self):
         """What the driver falls back to where a class has too few near-duplicate groups: a split
         by image, unless groups were given.
         """
-        return self if self.groups else replace(self, split="image", average=False)
+        return self if self.groups or self.group else replace(self, split="image", average=False)
 
     def for_refit(self):
         """All epochs: no validation part says when to stop."""
@@ -157,6 +152,7 @@ def fast():
     weights can be had): hidden macro-F1 0.53 (0.48 to 0.59) on seven rebuilds, local 0.49.
     """
     return TransferOptions(
+        split="group",  # by image the score flatters
         crop="cutout",
         size=160,
         head="ridge",
@@ -185,6 +181,7 @@ def report():
     """The report's: hidden macro-F1 0.31 on a rebuild, 0.297 on Kaggle."""
     return TransferOptions(
         recipe="report",
+        split="group",
         crop="none",
         size=224,
         head="mlp",
@@ -239,7 +236,7 @@ def get_dls(data=None, o=None, splitter=None):
             NormalizeInPlace.from_stats(mean + [0.0] * ridge, std + [1.0] * ridge),
         ],
     )
-    train = add_groups(competition.train, o.groups, o.split == "image", o.average)
+    train = split_groups(competition, o, add_groups)
     return block.dataloaders(train, dl_type=MemoryDL, bs=o.bs, val_bs=64, path=competition.root)
 
 

@@ -182,16 +182,19 @@ def _join_lonely(clusters, rows, similarity):
     return pd.factorize(joined[clusters])[0]
 
 
-def read_groups(file, ids):
-    """The groups of the training images `ids`, int [n], from a CSV with the columns Id and group.
+def read_groups(file, ids, id="Id", column="group"):
+    """The groups of the training images `ids`, int [n], from a CSV with the columns `id` and
+    `column`.
 
     A group's name may be any text; ids that are no training image do not count. Raises UserError
     naming the file and an Id that is missing or repeated, or has no group.
     """
     table, ids = read_csv(file), pd.Series([str(i) for i in ids])
-    lacking = {"Id", "group"} - set(table.columns)
+    lacking = {id, column} - set(table.columns)
     if lacking:
-        raise UserError(f"{file}: no column {', '.join(sorted(lacking))}; it needs Id,group")
+        there = listed([shown(str(name)) for name in table.columns])
+        raise UserError(f"{file}: no column {', '.join(sorted(lacking))}; it has {there}")
+    table = pd.DataFrame({"Id": table[id], "group": table[column]})
     found, lines = match_names(table["Id"], ids)
     for line in lines:
         print(f"{file}: ids that are taken for those of images: {line}")
@@ -213,19 +216,17 @@ def read_groups(file, ids):
     return pd.factorize(table.set_index("Id").group.map(visible).loc[ids])[0]
 
 
-def add_groups(train, file=None, by_image=False, average=False, cache=None, device=None):
+def add_groups(train, groups=None, average=False, cache=None, device=None):
     """`train`, a competition's training images (Id, label, path), with a column `group`: its near
     duplicates.
 
-    Groups are read from `file` (Id,group) where given; with `by_image` every image is its own;
-    otherwise they are found: see `kept_pairs`, which `cache` and `device` are for. With `average`
-    there is a column `alike`, of `sure_groups`, which no group then cuts through: whose predictions
-    are averaged must not be known to each other's models.
+    `groups` are their numbers [n] where these are known; otherwise they are found: see
+    `kept_pairs`, which `cache` and `device` are for. With `average` there is a column `alike`, of
+    `sure_groups`, which no group then cuts through: whose predictions are averaged must not be
+    known to each other's models.
     """
-    if by_image:
-        return train.assign(group=range(len(train)))
-    pairs = kept_pairs(train["path"], cache, device) if average or file is None else None
-    groups = pairs.groups(train["label"]) if file is None else read_groups(file, train["Id"])
+    pairs = kept_pairs(train["path"], cache, device) if average or groups is None else None
+    groups = pairs.groups(train["label"]) if groups is None else np.asarray(groups)
     if not average:
         return train.assign(group=groups)
     alike, n = pairs.sure_groups(), len(train)

@@ -48,11 +48,14 @@ def GroupSplitter(valid=0.1, test=0.1, seed=0):
     """As `StratifiedSplitter`, but the rows of a near-duplicate group stay in one part.
 
     scikit-learn's `StratifiedGroupKFold` with as many folds as the fraction asks for, the first one
-    taken. Raises UserError where a class has too few groups for three parts.
+    taken. Without the column `group` it is the `StratifiedSplitter`. Raises UserError where a class
+    has too few groups for three parts.
     """
-    _check_fractions(valid, test)
+    alone = StratifiedSplitter(valid, test, seed)
 
     def _inner(items):
+        if "group" not in items:
+            return alone(items)
         _check_units(items["label"], items["group"], 3)
         parts = None
         if _in_proportion(items["label"], items["group"], valid, test):

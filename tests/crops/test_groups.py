@@ -134,7 +134,7 @@ def test_found_pairs_are_kept_below_the_users_cache(train, tmp_path, monkeypatch
     pair = dict(rows=np.array([[0, 1]]), colours=np.ones(1), fit=np.ones(1))
     np.savez(kept, **pair)
     assert add_groups(train)["group"].tolist() == [0, 0, 1, 2]
-    assert add_groups(train, by_image=True)["group"].tolist() == [0, 1, 2, 3]
+    assert add_groups(train, range(4))["group"].tolist() == [0, 1, 2, 3]
     kept.write_bytes(b"damaged")
     assert add_groups(train)["group"].tolist() == found["group"].tolist()
     np.savez(kept, **pair)

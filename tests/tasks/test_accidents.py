@@ -99,7 +99,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_line(tmp_path, monkeypatch,
 
 
 def test_options_that_cannot_be_together_name_both(tmp_path):
-    with pytest.raises(UserError, match="--groups g.csv has no use with --split image"):
+    with pytest.raises(UserError, match="--groups g.csv --split image: they contradict"):
         load_task("task3").recipe(groups="g.csv", split="image")
     for name in ("task1", "task2", "task3"):
         with pytest.raises(UserError, match="--folds 1: at least 2"):
