@@ -280,9 +280,11 @@ class LineLoggerCallback(Callback):
 
     def _print_line(self, log):
         """Print epoch, losses, metrics, seconds."""
+        # without validation fastai leaves out what stands between the first loss and the time
+        names = [*self.recorder.metric_names[1 : len(log) - 1], self.recorder.metric_names[-1]]
         cells = [
             f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in zip(self.recorder.metric_names[1:], log[1:], strict=False)
+            for name, value in zip(names, log[1:], strict=True)
             if value is not None
         ]
         print(f"epoch {self.epoch + 1}/{self.n_epoch}  " + "  ".join(cells), flush=True)
