@@ -115,7 +115,7 @@ def write_tables(results, folder, left_out=()):
     with atomic_path(folder / "ablations.md") as temp:
         temp.write_text(ablations_page(results, left_out), encoding="utf-8")
     ours = folder.resolve() == (ROOT / "results").resolve()
-    if ours and folder_of(results).isin(README_DATA).any():
+    if ours and (folder_of(results) == README_DATA).any():
         for name in DOCUMENTS:
             text = with_results(name, (ROOT / name).read_text(encoding="utf-8"), results)
             with atomic_path(ROOT / name) as temp:

@@ -144,6 +144,12 @@ TABLES = {
     "parts3": Table(
         "task3", "Task 3: parts of the fast recipe", "t3-fast", "The fast recipe without one part."
     ),
+    "bodies3": Table(
+        "task3",
+        "Task 3: several networks under one head",
+        "t3-fast",
+        "The best recipe has EfficientNet-Lite 0, 1 and 2; the fast one the first.",
+    ),
     "letter3": Table(
         "task3",
         "Task 3: the report's recipe to the letter",
@@ -208,6 +214,7 @@ ROWS = [
     Row("t3-no-colours", "parts3", f"{LITE0} --colour-weight 0", 3, 2),
     Row("t3-no-maps", "parts3", f"{LITE0} --deep-weight 0", 3, 2),
     Row("t3-no-cutout", "parts3", f"{LITE0} --crop none", 3, 2),
+    Row("t3-best", "bodies3", "--recipe best", 5, 3),
     Row("t3-report", "letter3", f"--recipe report {LITE0}", 30, 2),
 ]
 
