@@ -36,7 +36,7 @@ DOCUMENTS = {"README.md": ("results",), "docs/results.md": ("findings", "estimat
 
 
 def readme_table(results):
-    """The README's table of results, as Markdown: the report's recipe on README_DATA, ours on all of
+    """The README's table of results, as Markdown: the report's recipe on README_DATA, ours on
     UNTOUCHED_DATA.
     """
     theirs_on, ours_on = _on(results, [README_DATA]), _on(results, UNTOUCHED_DATA)
