@@ -60,7 +60,7 @@ def main(
     if json and csv:
         raise UserError("--json --csv: choose one of them")
     files = [str(p) for p in find_pictures(pictures)]
-    predictor = OnnxPredictor(run) if run.suffix == ".onnx" else load_predictor(run)
+    predictor = OnnxPredictor(run) if Path(run).suffix == ".onnx" else load_predictor(run)
     bad = unreadable(files)
     files = [file for file in files if file not in bad]
     vocab, rows = predictor.vocab, predictor.probabilities(files).tolist()

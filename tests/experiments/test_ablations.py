@@ -314,7 +314,8 @@ def test_readme_parts_are_replaced():
     data = "seed7-even:1"
     inside = {"low": 0.3, "high": 0.7}
     results = frame(
-        line("t1-fast", 0, 0.75, data=data),
+        line("t1-fast", 0, 0.2, data=data),
+        line("t1-fast", 0, 0.75, data=f"{UNTOUCHED_DATA[0]}:3"),
         line("t1-report", 0, 0.4, data=data),
         line("t1-report-none", 0, 0.5, data=data),
         line("t1-fast", 0, 0.1, data="mine:2"),
