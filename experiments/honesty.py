@@ -7,7 +7,6 @@ is that of the folds' averaged probabilities on the hidden test. Nothing is chos
 rebuild takes about a minute on one CPU core, most of it for features, which are kept.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +23,7 @@ from pokefast.crops.groups import add_groups
 from pokefast.data.competition import read_competition
 from pokefast.data.splits import FoldSplitter
 from pokefast.errors import UserError
-from pokefast.files import ROOT, atomic_path, read_csv
+from pokefast.files import ROOT, kept_arrays, read_csv
 from pokefast.images import PILImageRGB
 from pokefast.models.backbones import arch_stats, read_weights
 from pokefast.options import run_cli
@@ -44,14 +43,10 @@ def features(
     cache: Path = ROOT / ".cache",  # where they are kept
 ) -> np.ndarray:  # float32 (n, 1280): average-pooled maps of the frozen network
     "ImageNet features of whole pictures, squeezed to a square; computed once."
-    paths = [Path(p) for p in paths]
-    stamps = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths]
-    digest = hashlib.sha256("\n".join([ARCH, str(SIZE), *stamps]).encode()).hexdigest()
-    kept = cache / f"features-{digest[:16]}.npy"
-    if not kept.exists():
-        with atomic_path(kept) as temp, open(temp, "wb") as file:  # np.save would add a suffix
-            np.save(file, _extract(paths))
-    return np.load(kept)
+    found = kept_arrays(
+        "features", f"{ARCH} {SIZE}", paths, lambda p: {"features": _extract(p)}, cache
+    )
+    return found["features"]
 
 
 @torch.inference_mode()

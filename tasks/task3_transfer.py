@@ -34,7 +34,6 @@ from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
 from fastai.vision.learner import vision_learner
 
-from pokefast.crops.groups import add_groups
 from pokefast.crops.transforms import Crop
 from pokefast.data.augment import NormalizeInPlace, augmentations
 from pokefast.data.grouping import split_groups
@@ -221,6 +220,7 @@ def get_dls(data=None, o=None, splitter=None):
     }
     mean, std = map(list, arch_stats(arch_names(o.arch)[0]))
     ridge = o.head == "ridge"  # alpha says which colours count, and stays as it is
+    parts = LeaveOneOutSplitter() if o.leave_one_out else GroupSplitter(o.valid, o.test, o.seed)
     block = DataBlock(
         blocks=(
             ImageBlock(PILImageRGBA if ridge else PILImageRGB),
@@ -228,17 +228,14 @@ def get_dls(data=None, o=None, splitter=None):
         ),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
-        splitter=splitter
-        or AroundValidSplitter(
-            LeaveOneOutSplitter() if o.leave_one_out else GroupSplitter(o.valid, o.test, o.seed)
-        ),
+        splitter=splitter or AroundValidSplitter(parts),
         item_tfms=[*crops[o.crop], Resize(o.size, ResizeMethod.Squish)],
         batch_tfms=[
             *(augmentations(o) if o.augment else []),
             NormalizeInPlace.from_stats(mean + [0.0] * ridge, std + [1.0] * ridge),
         ],
     )
-    train = split_groups(competition, o, add_groups)
+    train = split_groups(competition, o)
     return block.dataloaders(train, dl_type=MemoryDL, bs=o.bs, val_bs=64, path=competition.root)
 
 

@@ -4,21 +4,15 @@ Each is reduced to 16 x 16 pixels; two are copies where these hardly differ. Pai
 those whose 4 x 4 pixels are near, by a k-d tree.
 """
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from pokefast.cores import cores
-from pokefast.errors import UserError
-from pokefast.files import atomic_path, cache_dir
+from pokefast.crops.links import components
+from pokefast.files import kept_arrays
 from pokefast.images import open_image
 
 __all__ = ["copy_groups", "kept_copies"]
@@ -43,33 +37,14 @@ def copy_groups(paths):
     pairs = cKDTree(coarse).query_pairs(radius, output_type="ndarray")
     pairs = pairs[pairs[:, 0] < n]
     found = [((both[i] - both[j]) ** 2).mean() < SAME**2 for i, j in pairs]
-    pairs = pairs[np.array(found, bool)] % n
-    links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return pd.factorize(connected_components(links, directed=False)[1])[0]
+    return components(n, pairs[np.array(found, bool)] % n)
 
 
 def kept_copies(paths, cache=None):
-    """The `copy_groups` of image files, kept for the next run in the folder `cache`, by default
-    `cache_dir()`. Raises UserError naming a file that cannot be read.
-    """
-    digest = hashlib.sha256(f"{VERSION}\n".encode())
-    for path in paths:
-        try:
-            stat = Path(path).stat()
-        except OSError as e:
-            raise UserError(f"{path}: cannot be read ({e})") from None
-        digest.update(f"{Path(path).name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    kept, groups = Path(cache or cache_dir()) / f"copies-{digest.hexdigest()[:16]}.npy", None
-    with suppress(OSError, ValueError, EOFError):  # not there, or damaged
-        groups = np.load(kept)
-    if groups is None or len(groups) != len(paths):
-        groups = copy_groups(list(paths))
-        try:
-            with atomic_path(kept) as temp, open(temp, "wb") as file:
-                np.save(file, groups)
-        except OSError as e:
-            print(f"NOTE: copies are sought again in the next run: {kept} ({e.strerror})")
-    return groups
+    """The `copy_groups` of image files, kept for the next run: see `kept_arrays`."""
+    return kept_arrays("copies", VERSION, paths, lambda p: {"group": copy_groups(p)}, cache)[
+        "group"
+    ]
 
 
 def _reduced(path):

@@ -13,27 +13,21 @@ have a bad mask, and a missed twin leaks across the split, so it joins its likel
 lower threshold. Without labels only what is sure counts.
 """
 
-import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import AgglomerativeClustering
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
 
 from pokefast.crops.alignment import centred_cutout, fit_of_pairs
 from pokefast.crops.foreground import foreground_batches, main_part
 from pokefast.crops.histogram import colour_histograms
-from pokefast.errors import UserError
-from pokefast.files import atomic_path, cache_dir, read_csv
-from pokefast.names import listed, match_names, shown, visible
+from pokefast.crops.links import components, merged
+from pokefast.files import kept_arrays
 
-__all__ = ["Pairs", "add_groups", "describe_images", "find_pairs", "kept_pairs", "read_groups"]
+__all__ = ["Pairs", "add_groups", "describe_images", "find_pairs", "kept_pairs"]
 
 VERSION = 5  # of the method: raise it when the pairs that it finds change
 BINS = 24  # histogram bins a colour channel
@@ -106,7 +100,7 @@ def find_pairs(images, device=None):
     rows = _nearest(torch.from_numpy(histograms))
     fit = fit_of_pairs(cutouts, rows)
     # in a chain all pairs count, not the nearest alone
-    chain = _components(n, rows[fit > CHAIN])
+    chain = components(n, rows[fit > CHAIN])
     members = pd.Series(range(n)).groupby(chain).agg(list)
     some = members[members.map(len).between(3, LARGEST)]
     every = [np.stack(np.triu_indices(len(m), 1), 1) for m in some]
@@ -134,38 +128,27 @@ def _nearest(histograms):
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _components(n, rows):
-    """Component [n] of each of n images in the graph of pairs [m, 2]."""
-    links = coo_matrix((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), shape=(n, n))
-    return connected_components(links, directed=False)[1]
-
-
 def _clusters(n, rows, similarity, threshold):
     """Cluster [n] of each of n images from the similarity of pairs, which is 0 for all others: by
     average linkage, within what is connected at a third of the threshold.
     """
     some = similarity > threshold / 3
     rows, similarity = rows[some], similarity[some]
-    component = _components(n, rows)
+    component = components(n, rows)
     if np.bincount(component).max(initial=0) > LOOKALIKES:
-        strong = similarity > threshold
-        component = _components(n, rows[strong])
-    clusters = component * (n + 1)
-    matrix = coo_matrix((similarity, (rows[:, 0], rows[:, 1])), shape=(n, n)).tocsr()
-    matrix = matrix + matrix.T
-    for members in pd.Series(range(n)).groupby(component).agg(np.array):
+        component = components(n, rows[similarity > threshold])
+    clusters, ends = component * (n + 1), component[rows]
+    inside = np.flatnonzero(ends[:, 0] == ends[:, 1])
+    pairs = pd.Series(inside).groupby(ends[inside, 0]).indices
+    for number, members in pd.Series(range(n)).groupby(component).indices.items():
         if len(members) > LOOKALIKES:
             clusters[members] += np.arange(len(members))
         elif len(members) > 1:
-            alike = matrix[members][:, members].toarray()
-            np.fill_diagonal(alike, 1)
-            linkage = AgglomerativeClustering(
-                n_clusters=None,
-                metric="precomputed",
-                linkage="average",
-                distance_threshold=1 - threshold,
-            )
-            clusters[members] += linkage.fit_predict(1 - alike)
+            alike, some = np.eye(len(members)), inside[pairs[number]]
+            i, j = np.searchsorted(members, rows[some]).T
+            alike[i, j] = alike[j, i] = similarity[some]
+            tree = linkage(squareform(1 - alike, checks=False), "average")
+            clusters[members] += fcluster(tree, 1 - threshold, "distance")
     return pd.factorize(clusters)[0]
 
 
@@ -178,42 +161,8 @@ def _join_lonely(clusters, rows, similarity):
     mean = table.groupby(["a", "b"], as_index=False)["mean"].sum()
     mean["mean"] /= size[mean["b"]]
     mean = mean[mean["mean"] > LONELY].sort_values("mean").drop_duplicates("a", keep="last")
-    joined = _components(len(size), mean[["a", "b"]].to_numpy())
+    joined = components(len(size), mean[["a", "b"]].to_numpy())
     return pd.factorize(joined[clusters])[0]
-
-
-def read_groups(file, ids, id="Id", column="group"):
-    """The groups of the training images `ids`, int [n], from a CSV with the columns `id` and
-    `column`.
-
-    A group's name may be any text; ids that are no training image do not count. Raises UserError
-    naming the file and an Id that is missing or repeated, or has no group.
-    """
-    table, ids = read_csv(file), pd.Series([str(i) for i in ids])
-    lacking = {id, column} - set(table.columns)
-    if lacking:
-        there = listed([shown(str(name)) for name in table.columns])
-        raise UserError(f"{file}: no column {', '.join(sorted(lacking))}; it has {there}")
-    table = pd.DataFrame({"Id": table[id], "group": table[column]})
-    found, lines = match_names(table["Id"], ids)
-    for line in lines:
-        print(f"{file}: ids that are taken for those of images: {line}")
-    table["Id"] = table["Id"].map(lambda name: found.get(name, name))
-    if len(unknown := table.Id[~table.Id.isin(ids)]):  # --skip-bad may have left them out
-        some = listed([shown(name) for name in unknown])
-        print(f"{file}: {len(unknown)} ids are no training image and do not count: {some}")
-        table = table[table.Id.isin(ids)]
-    for problem, bad in (
-        ("has no group", table.Id[table.group.map(visible) == ""]),
-        ("appears more than once", table.Id[table.Id.duplicated()]),
-        ("is missing", ids[~ids.isin(table.Id)]),
-    ):
-        if len(bad):
-            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            raise UserError(
-                f"{file}: Id {shown(bad.iloc[0])} {problem}{more}; each image needs one row"
-            )
-    return pd.factorize(table.set_index("Id").group.map(visible).loc[ids])[0]
 
 
 def add_groups(train, groups=None, average=False, cache=None, device=None):
@@ -229,30 +178,17 @@ def add_groups(train, groups=None, average=False, cache=None, device=None):
     groups = pairs.groups(train["label"]) if groups is None else np.asarray(groups)
     if not average:
         return train.assign(group=groups)
-    alike, n = pairs.sure_groups(), len(train)
-    links = np.stack([np.r_[range(n), range(n)], np.r_[n + groups, 2 * n + alike]], 1)
-    joined = pd.factorize(_components(3 * n, links)[:n])[0]
-    return train.assign(group=joined, alike=alike)
+    alike = pairs.sure_groups()
+    return train.assign(group=merged([groups, alike]), alike=alike)
 
 
 def kept_pairs(paths, cache=None, device=None):
-    """The `Pairs` of image files, kept for the next time in the folder `cache`, by default
-    `cache_dir()`. A thousand take half a minute on one core, or on `device`, the fastest there is.
+    """The `Pairs` of image files, kept for the next run: see `kept_arrays`. A thousand take half a
+    minute on one core, or on `device`, the fastest there is.
     """
-    digest = hashlib.sha256(f"{VERSION}\n".encode())
-    for path in paths:
-        try:
-            stat = Path(path).stat()
-        except OSError as e:
-            raise UserError(f"{path}: cannot be read ({e})") from None
-        digest.update(f"{Path(path).name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    kept = Path(cache or cache_dir()) / f"pairs-{digest.hexdigest()[:16]}.npz"
-    with suppress(OSError, ValueError, KeyError, BadZipFile), np.load(kept) as found:
-        return Pairs(len(paths), *(found[name] for name in ("rows", "colours", "fit")))
-    pairs = find_pairs(list(paths), device)
-    try:
-        with atomic_path(kept) as temp, open(temp, "wb") as f:
-            np.savez(f, rows=pairs.rows, colours=pairs.colours, fit=pairs.fit)
-    except OSError as e:
-        print(f"NOTE: near duplicates are sought again in the next run: {kept} ({e})")
-    return pairs
+
+    def make(paths):
+        pairs = find_pairs(paths, device)
+        return {"rows": pairs.rows, "colours": pairs.colours, "fit": pairs.fit}
+
+    return Pairs(len(paths), **kept_arrays("pairs", VERSION, paths, make, cache))

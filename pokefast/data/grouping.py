@@ -1,19 +1,23 @@
 """Which training images stay on one side of a split."""
 
+import pandas as pd
+
 from pokefast.crops.copies import kept_copies
-from pokefast.crops.groups import add_groups, read_groups
+from pokefast.crops.groups import add_groups
 from pokefast.errors import UserError
+from pokefast.files import read_csv
+from pokefast.names import listed, match_names, shown, visible
 
-__all__ = ["split_groups"]
+__all__ = ["read_groups", "split_groups"]
 
 
-def split_groups(competition, o, find=add_groups):
+def split_groups(competition, o):
     """The training images of `competition` with a column `group` where some of them stay together:
     those of a group in the file `o.groups` (Id,group) or in the column `o.group` of the labels'
     table; otherwise, by `o.split`, copies ("auto"), near duplicates ("group") or none ("image").
 
-    `find` is `add_groups`, which adds the column `alike` with `o.average`. Raises UserError where a
-    file or column does not fit the images.
+    With `o.average` there is the column `alike` of `add_groups`. Raises UserError where a file or
+    column does not fit the images.
     """
     train, groups = competition.train, None
     if o.groups is not None:
@@ -30,4 +34,38 @@ def split_groups(competition, o, find=add_groups):
         groups = kept_copies(train["path"])
         if not o.average and len(set(groups)) == len(train):
             return train
-    return find(train, groups, average=o.average)
+    return add_groups(train, groups, average=o.average)
+
+
+def read_groups(file, ids, id="Id", column="group"):
+    """The groups of the training images `ids`, int [n], from a CSV with the columns `id` and
+    `column`.
+
+    A group's name may be any text; ids that are no training image do not count. Raises UserError
+    naming the file and an Id that is missing or repeated, or has no group.
+    """
+    table, ids = read_csv(file), pd.Series([str(i) for i in ids])
+    lacking = {id, column} - set(table.columns)
+    if lacking:
+        there = listed([shown(str(name)) for name in table.columns])
+        raise UserError(f"{file}: no column {', '.join(sorted(lacking))}; it has {there}")
+    table = pd.DataFrame({"Id": table[id], "group": table[column]})
+    found, lines = match_names(table["Id"], ids)
+    for line in lines:
+        print(f"{file}: ids that are taken for those of images: {line}")
+    table["Id"] = table["Id"].map(lambda name: found.get(name, name))
+    if len(unknown := table.Id[~table.Id.isin(ids)]):  # --skip-bad may have left them out
+        some = listed([shown(name) for name in unknown])
+        print(f"{file}: {len(unknown)} ids are no training image and do not count: {some}")
+        table = table[table.Id.isin(ids)]
+    for problem, bad in (
+        ("has no group", table.Id[table.group.map(visible) == ""]),
+        ("appears more than once", table.Id[table.Id.duplicated()]),
+        ("is missing", ids[~ids.isin(table.Id)]),
+    ):
+        if len(bad):
+            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+            raise UserError(
+                f"{file}: Id {shown(bad.iloc[0])} {problem}{more}; each image needs one row"
+            )
+    return pd.factorize(table.set_index("Id").group.map(visible).loc[ids])[0]

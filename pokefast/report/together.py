@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from pokefast.crops.links import merged
 from pokefast.errors import UserError
 from pokefast.files import read_own_csv
 from pokefast.report.plots import RunFiles
@@ -56,7 +55,7 @@ class Together:
             if (table.loc[ids, "truth"] != tables[0].loc[ids, "truth"]).any():
                 raise UserError(f"{name} has other labels than {self.names[0]}")
         rows = pd.DataFrame({"Id": ids, "truth": tables[0].loc[ids, "truth"].to_numpy()})
-        return rows.assign(group=_merged([table.loc[ids, "group"] for table in tables]))
+        return rows.assign(group=merged([table.loc[ids, "group"] for table in tables]))
 
     @cached_property
     def test(self):
@@ -80,16 +79,3 @@ class Together:
 
     def _rows(self, table, part):
         return table[table["part"] == part].set_index("Id")
-
-
-def _merged(groups):
-    """Numbers [n] of the groups that hang together in any of several groupings [n]; an empty name
-    is a group of its own.
-    """
-    n, pairs = len(groups[0]), []
-    for names in groups:
-        first = {}
-        pairs += [(i, first.setdefault(name, i)) for i, name in enumerate(names) if name]
-    rows, columns = np.array(pairs, int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n))
-    return connected_components(graph, directed=False)[1]

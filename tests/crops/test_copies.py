@@ -56,6 +56,6 @@ def test_groups_are_kept_for_the_next_run(pictures, tmp_path, monkeypatch):
     assert found[-1] == 3 and len(set(found)) == len(pictures)
     monkeypatch.setattr(copies, "copy_groups", lambda paths: np.zeros(len(paths), int))
     assert list(kept_copies(paths, tmp_path)) == list(found)
-    for file in tmp_path.glob("copies-*.npy"):
+    for file in tmp_path.glob("copies-*.npz"):
         file.write_bytes(b"damaged")
     assert set(kept_copies(paths, tmp_path)) == {0}

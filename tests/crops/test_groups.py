@@ -14,7 +14,6 @@ from pokefast.crops.groups import (
     add_groups,
     describe_images,
     find_pairs,
-    read_groups,
 )
 from pokefast.errors import UserError
 
@@ -147,44 +146,6 @@ def test_a_cache_that_cannot_be_written_is_said_and_does_not_matter(train, tmp_p
     found = add_groups(train, cache=tmp_path / "file" / "folder")
     assert found["group"].tolist() == find_pairs(train["path"]).groups(train["label"]).tolist()
     assert capsys.readouterr().out.count("\n") == 1
-
-
-def test_read_groups_follows_the_order_of_the_ids(tmp_path):
-    file = tmp_path / "groups.csv"
-    file.write_text("Id,group\n03,x\n1,y\n2,x\n")
-    assert read_groups(file, ["1", "2", "03"]).tolist() == [0, 1, 1]
-
-
-def test_read_groups_says_which_ids_do_not_count_or_are_spelt_otherwise(tmp_path, capsys):
-    file = tmp_path / "groups.csv"
-    file.write_text("Id,group\n1.png,x\n9,y\n2,x\u200b\n")
-    assert read_groups(file, ["1", "2"]).tolist() == [0, 0]
-    suffix, unknown = capsys.readouterr().out.splitlines()
-    assert "1 differ by the suffix of an image: '1.png' for '1'" in suffix
-    assert "groups.csv: 1 ids are no training image and do not count: 9" in unknown
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("Id,group\n1,x\n", "Id 2 is missing"),
-        ("Id,group\n1,x\n2,\u200b\n", "Id 2 has no group"),
-        ("Id,group\n1,x\n2,x\n2,y\n", "Id 2 appears more than once"),
-        ("Id,group\n1,x\n2,\n", "Id 2 has no group"),
-        ("Id,species\n1,x\n2,x\n", "no column group"),
-        ("", "cannot be read"),
-    ],
-)
-def test_read_groups_names_the_file_and_the_row(tmp_path, text, said):
-    file = tmp_path / "groups.csv"
-    file.write_text(text)
-    with pytest.raises(UserError, match=f"groups.csv.*{said}"):
-        read_groups(file, ["1", "2"])
-
-
-def test_read_groups_names_a_missing_file(tmp_path):
-    with pytest.raises(UserError, match="none.csv"):
-        read_groups(tmp_path / "none.csv", ["1"])
 
 
 def test_groups_without_labels_are_the_sure_ones(pictures):

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from pokefast.crops import groups
+from pokefast.data import grouping
 from pokefast.data.competition import read_competition
-from pokefast.data.grouping import split_groups
+from pokefast.data.grouping import read_groups, split_groups
 from pokefast.data.layout import Given, find_layout
 from pokefast.errors import UserError
 from pokefast.options import Options
@@ -25,7 +26,8 @@ def same_label(train, groups=None, average=False):
     return train.assign(group=train["label"] if groups is None else groups)
 
 
-def test_a_file_a_column_what_is_found_and_none(task1, labels, tmp_path):
+def test_a_file_a_column_what_is_found_and_none(task1, labels, tmp_path, monkeypatch):
+    monkeypatch.setattr(grouping, "add_groups", same_label)
     labels = labels.rename(columns={"Id": "name"})
     labels["kind"] = labels["label"] + (labels.groupby("label").cumcount() // 2).astype(str)
     labels.to_csv(task1 / "of_mine.csv", index=False)
@@ -35,12 +37,12 @@ def test_a_file_a_column_what_is_found_and_none(task1, labels, tmp_path):
     table.to_csv(tmp_path / "groups.csv", index=False)
     kinds = labels.set_index("name")["kind"][competition.train["Id"]]
     for given in (dict(groups=tmp_path / "groups.csv"), dict(group="kind")):
-        train = split_groups(competition, Options(**given), same_label)
+        train = split_groups(competition, Options(**given))
         assert list(train["group"]) == list(pd.factorize(kinds)[0])
         assert list(train["Id"]) == list(competition.train["Id"])
     assert "group" not in split_groups(competition, Options())
     assert "group" not in split_groups(competition, Options(split="image"))
-    train = split_groups(competition, Options(split="group"), same_label)
+    train = split_groups(competition, Options(split="group"))
     assert list(train["group"]) == list(train["label"])
 
 
@@ -79,3 +81,41 @@ def test_a_column_that_is_not_there_is_named(task1, tmp_path):
         shutil.copy(row.path, folder)
     with pytest.raises(UserError, match="--group who: there is no table"):
         split_groups(read_competition(tmp_path / "folders"), Options(group="who"))
+
+
+def test_read_groups_follows_the_order_of_the_ids(tmp_path):
+    file = tmp_path / "groups.csv"
+    file.write_text("Id,group\n03,x\n1,y\n2,x\n")
+    assert read_groups(file, ["1", "2", "03"]).tolist() == [0, 1, 1]
+
+
+def test_read_groups_says_which_ids_do_not_count_or_are_spelt_otherwise(tmp_path, capsys):
+    file = tmp_path / "groups.csv"
+    file.write_text("Id,group\n1.png,x\n9,y\n2,x\u200b\n")
+    assert read_groups(file, ["1", "2"]).tolist() == [0, 0]
+    suffix, unknown = capsys.readouterr().out.splitlines()
+    assert "1 differ by the suffix of an image: '1.png' for '1'" in suffix
+    assert "groups.csv: 1 ids are no training image and do not count: 9" in unknown
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Id,group\n1,x\n", "Id 2 is missing"),
+        ("Id,group\n1,x\n2,\u200b\n", "Id 2 has no group"),
+        ("Id,group\n1,x\n2,x\n2,y\n", "Id 2 appears more than once"),
+        ("Id,group\n1,x\n2,\n", "Id 2 has no group"),
+        ("Id,species\n1,x\n2,x\n", "no column group"),
+        ("", "cannot be read"),
+    ],
+)
+def test_read_groups_names_the_file_and_the_row(tmp_path, text, said):
+    file = tmp_path / "groups.csv"
+    file.write_text(text)
+    with pytest.raises(UserError, match=f"groups.csv.*{said}"):
+        read_groups(file, ["1", "2"])
+
+
+def test_read_groups_names_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="none.csv"):
+        read_groups(tmp_path / "none.csv", ["1"])

@@ -13,6 +13,7 @@ from fastai.callback.core import Callback, CancelFitException
 
 from pokefast import steps
 from pokefast.crops import groups
+from pokefast.data import grouping
 from pokefast.data.loader import MemoryDL
 from pokefast.datasets.drawn import small_competition
 from pokefast.errors import UserError
@@ -51,7 +52,7 @@ def known_groups(data, monkeypatch):
     def pairs(paths):
         return SimpleNamespace(sure_groups=lambda: pd.factorize(truth[[p.stem for p in paths]])[0])
 
-    monkeypatch.setattr(task3_transfer, "add_groups", add)
+    monkeypatch.setattr(grouping, "add_groups", add)
     monkeypatch.setattr(steps, "kept_pairs", pairs)
 
 
@@ -171,7 +172,7 @@ def test_too_few_groups_are_split_by_image_where_nobody_asked_for_them(
     def one_a_class(train, groups=None, average=False):
         return train.assign(group=pd.factorize(train["label"])[0])
 
-    monkeypatch.setattr(task3_transfer, "add_groups", one_a_class)
+    monkeypatch.setattr(grouping, "add_groups", one_a_class)
     monkeypatch.setattr("pokefast.task.describe_model", raises(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):  # all is decided by then
         run_task(TASK, TASK.recipe(**{**SOLVED, "folds": folds}), few, tmp_path / "out")
@@ -282,7 +283,7 @@ def test_known_groups_are_read_from_a_file(data, tmp_path):
     train = pd.read_csv(data / "train_labels.csv")
     file = tmp_path / "groups.csv"
     train.assign(group=range(len(train)))[["Id", "group"]].to_csv(file, index=False)
-    assert len(set(groups.read_groups(file, train["Id"]))) == len(train)
+    assert len(set(grouping.read_groups(file, train["Id"]))) == len(train)
 
 
 def test_a_run_with_groups_from_a_file_says_where_they_are(run, data, tmp_path):
@@ -314,7 +315,7 @@ def test_found_pairs_are_kept_for_the_next_run_and_groups_join_what_is_averaged(
     pairs = np.arange(len(train)) // 2  # rows 0 and 1, 2 and 3, ...
     train.assign(group=np.roll(pairs, 1)).to_csv(file, index=False)  # ..., 1 and 2, 3 and 4, ...
     both = groups.add_groups(
-        train, groups.read_groups(file, train["Id"]), average=True, cache=tmp_path
+        train, grouping.read_groups(file, train["Id"]), average=True, cache=tmp_path
     )
     assert both["alike"].nunique() == len(train) - 1
     assert both["group"].nunique() == len(train) // 2 - 1
