@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
-from pokefast.data.competition import read_competition
+from pokefast.data.competition import competition_of_run
 from pokefast.errors import UserError
 from pokefast.files import SUBMISSIONS
 from pokefast.options import run_cli
@@ -54,11 +54,10 @@ def main(
 ):
     """Write the mean of the runs' probabilities as a submission, and print its local score."""
     together = Together(runs)
-    about = together.files[0].run
-    data = Path(about["data"])
-    if not data.is_dir():
-        raise UserError(f"{data}: the runs' data is gone; the submission's form is read there")
-    competition = read_competition(data, skip_bad=True, check_images=False)
+    first = together.files[0]
+    competition = competition_of_run(first.folder)
+    if competition is None:
+        raise UserError(f"{first.folder}: its data is gone; the submission's form is read there")
     truth, n = together.truth, len(runs)
     shares = np.full(n, 1 / n)
     if weights:
@@ -73,7 +72,7 @@ def main(
     labels = np.asarray(competition.vocab, object)[mean.argmax(1)]
     fill = competition.train["label"].mode()[0]
     table = make_submission(competition, list(together.test["Id"]), list(labels), fill, mean)
-    file = write_submission(out or SUBMISSIONS / f"{about['task']}_blend.csv", table)
+    file = write_submission(out or SUBMISSIONS / f"{first.run['task']}_blend.csv", table)
     print(f"submission: {file} ({len(table)} rows)")
 
 

@@ -11,17 +11,15 @@ from threading import Lock
 
 import numpy as np
 
-from pokefast.data.competition import read_competition
+from pokefast.data.competition import competition_of_run
 from pokefast.errors import UserError
 from pokefast.images import image_error
 from pokefast.names import shown
 from pokefast.options import run_cli
-from pokefast.prediction.onnx_file import OnnxPredictor
+from pokefast.prediction.onnx_file import open_predictor
 from pokefast.prediction.pipeline import make_loader, picture_batches
-from pokefast.prediction.predictor import load_predictor
 from pokefast.report.gradcam import grad_cam, has_convolutions, overlay
 from pokefast.report.page import newest_run
-from pokefast.runs import read_run
 
 __all__ = ["Demo", "main", "make_app", "make_page"]
 
@@ -142,7 +140,7 @@ def main(
 ):
     """Show a page on which pictures get the model's class, until Ctrl-C."""
     run = run or newest_run()
-    predictor = OnnxPredictor(run) if run.suffix == ".onnx" else load_predictor(run)
+    predictor = open_predictor(run)
     with TemporaryDirectory() as uploads:  # gone at the end
         os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False"}
         try:
@@ -158,11 +156,8 @@ def main(
 def _test_images(run):
     """Some images of the test part of the run's competition, if it is still there."""
     folder = run if run.is_dir() else run.parent
-    data = Path(read_run(folder)["data"]) if (folder / "run.json").is_file() else None
-    if data is None or not data.is_dir():
-        return []
-    competition = read_competition(data, skip_bad=True, check_images=False)
-    return list(competition.test["path"][:EXAMPLES])
+    competition = competition_of_run(folder) if (folder / "run.json").is_file() else None
+    return [] if competition is None else list(competition.test["path"][:EXAMPLES])
 
 
 def _enlarged(image):

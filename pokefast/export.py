@@ -6,13 +6,12 @@ lines that uses it.
 
 from pathlib import Path
 
-from pokefast.data.competition import read_competition
+from pokefast.data.competition import competition_of_run, read_competition
 from pokefast.errors import UserError
 from pokefast.options import choice, run_cli
 from pokefast.prediction.onnx_file import export_onnx
 from pokefast.prediction.predictor import load_predictor
 from pokefast.report.page import newest_run
-from pokefast.runs import read_run
 
 __all__ = ["main"]
 
@@ -26,10 +25,13 @@ def main(
     """Export the model of a run, once its predictions for the test part are those of the run."""
     run = run or newest_run()
     out = out or run / f"model.{format}"
-    data = data or Path(read_run(run)["data"])
-    if not data.is_dir():
-        raise UserError(f"{data}: the run's data is gone; --data names images to check the file on")
-    pictures = list(read_competition(data, skip_bad=True, check_images=False).test["path"])
+    if data is None:
+        competition = competition_of_run(run)
+    else:
+        competition = read_competition(data, skip_bad=True, check_images=False)
+    if competition is None:
+        raise UserError(f"{run}: its data is gone; --data names images to check the file on")
+    pictures = list(competition.test["path"])
     predictor = load_predictor(run, device="cpu", precision="fp32")
     apart, ties = export_onnx(predictor, out, pictures)
     print(

@@ -15,7 +15,7 @@ from pokefast.files import no_formula
 from pokefast.images import IMAGE_SUFFIXES
 from pokefast.names import shown
 from pokefast.options import run_cli
-from pokefast.prediction.onnx_file import OnnxPredictor
+from pokefast.prediction.onnx_file import open_predictor
 from pokefast.prediction.predictor import load_predictor, unreadable, unreadable_error
 
 __all__ = ["find_pictures", "load_predictor", "main"]
@@ -60,7 +60,7 @@ def main(
     if json and csv:
         raise UserError("--json --csv: choose one of them")
     files = [str(p) for p in find_pictures(pictures)]
-    predictor = OnnxPredictor(run) if Path(run).suffix == ".onnx" else load_predictor(run)
+    predictor = open_predictor(run)
     bad = unreadable(files)
     files = [file for file in files if file not in bad]
     vocab, rows = predictor.vocab, predictor.probabilities(files).tolist()

@@ -27,7 +27,7 @@ class Fake:
 @pytest.fixture
 def pictures(tmp_path, monkeypatch):
     """A folder with a picture whose name is a formula, one with a line break and one no UTF-8."""
-    monkeypatch.setattr(predict, "load_predictor", lambda run: Fake())
+    monkeypatch.setattr(predict, "open_predictor", lambda run: Fake())
     monkeypatch.chdir(tmp_path)
     for name in (b"+1.png", b"a\n=b.png", b"\xff.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / "x.png")

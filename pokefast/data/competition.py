@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pokefast.data.layout import Layout, find_layout
+from pokefast.data.layout import Given, Layout, find_layout
 from pokefast.data.tables import ImageIndex, labels_of, matching_column
 from pokefast.data.tree import name_of
 from pokefast.errors import UserError
@@ -22,8 +22,9 @@ from pokefast.names import (
     shown,
     visible,
 )
+from pokefast.runs import read_run
 
-__all__ = ["Competition", "read_competition"]
+__all__ = ["Competition", "competition_of_run", "read_competition"]
 
 FIX = 'Mend them, or pass --skip-bad (ARGS="--skip-bad" for make) to go on without them.'
 MEND = "Mend them: with --skip-bad there would be too little left to train and to predict."
@@ -51,6 +52,17 @@ class Competition:
     def vocab(self):
         """The classes' names, sorted."""
         return sorted(self.train["label"].unique())
+
+
+def competition_of_run(run):
+    """The `Competition` of the run in a folder, found by the run's own options, or None where its
+    data is gone. Images are not looked at, and bad rows are left out.
+    """
+    about = read_run(run)
+    if not Path(about["data"]).is_dir():
+        return None
+    layout = find_layout(about["data"], Given.among(about["options"]))
+    return read_competition(layout, skip_bad=True, check_images=False)
 
 
 def read_competition(root, skip_bad=False, check_images=True):

@@ -6,7 +6,7 @@ folder of test images or a table of their ids, and a sample submission; each und
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -57,6 +57,11 @@ class Given:
     valid_folder: str | Path | None = None
     test_folder: str | Path | None = None
     sample: str | Path | None = None
+
+    @classmethod
+    def among(cls, options):
+        """What a dict of a task's options says of it."""
+        return cls(**{f.name: options.get(f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True)

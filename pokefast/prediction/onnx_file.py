@@ -9,6 +9,7 @@ are in it. The file's metadata, JSON under `KEY`, says the rest: `vocab`, `mode`
 
 import json
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from torch import nn
 from pokefast.errors import UserError
 from pokefast.files import atomic_path
 from pokefast.prediction.pipeline import picture_batches
-from pokefast.prediction.predictor import Ensemble, check_readable
+from pokefast.prediction.predictor import Ensemble, check_readable, load_predictor
 
-__all__ = ["INPUT", "KEY", "OnnxPredictor", "check_export", "export_onnx"]
+__all__ = ["INPUT", "KEY", "OnnxPredictor", "check_export", "export_onnx", "open_predictor"]
 
 KEY, INPUT, OUTPUT = "pokefast", "pictures", "probabilities"
 FORMAT = 1  # of the metadata
@@ -148,6 +149,11 @@ class OnnxPredictor(Ensemble):
         batches = picture_batches(self.pipeline, images)
         rows = [self.session.run(None, {INPUT: batch})[0] for batch in batches]
         return torch.from_numpy(np.concatenate(rows)) if rows else torch.empty(0, len(self.vocab))
+
+
+def open_predictor(model):
+    """The predictor of `model`, a run's folder or an ONNX file."""
+    return OnnxPredictor(model) if Path(model).suffix == ".onnx" else load_predictor(model)
 
 
 def _metadata(predictor, shape):

@@ -4,13 +4,16 @@ number.
 
 import csv
 import os
+import shutil
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from pokefast.data.competition import read_competition
+from pokefast.data.competition import competition_of_run, read_competition
 from pokefast.errors import UserError
+from pokefast.files import write_json
+from pokefast.runs import FORMAT
 
 
 def edit(root, change):
@@ -277,3 +280,14 @@ def test_names_with_line_breaks_are_refused_in_one_line(task1, column):
         error.value
     )
     assert "\r" not in str(error.value)
+
+
+def test_the_competition_of_a_run_is_found_by_its_options(task1, tmp_path):
+    shutil.copy(task1 / "train_labels.csv", task1 / "other_labels.csv")
+    with pytest.raises(UserError, match="--labels"):
+        read_competition(task1)
+    options = {"labels": "other_labels.csv", "epochs": 1}
+    write_json(tmp_path / "run.json", {"format": FORMAT, "data": str(task1), "options": options})
+    assert competition_of_run(tmp_path).layout.table == "other_labels.csv"
+    shutil.rmtree(task1)
+    assert competition_of_run(tmp_path) is None
