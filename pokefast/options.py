@@ -224,9 +224,7 @@ def to_exit_status(function, *args, **kwargs):
     limit_threads()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None where they are closed
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # names that a terminal has no letters for
+            stream.reconfigure(errors="backslashreplace")  # for what a terminal cannot show
     try:
         function(*args, **kwargs)
     except UserError as e:

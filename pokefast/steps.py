@@ -206,10 +206,12 @@ def calibrate(fits, o):
     found = [_local_probabilities(one, o) for one in fits]
     ends = np.cumsum([len(part) for part in truth])
     truth, found = np.concatenate(truth), np.concatenate(found)
-    if o.folds or o.leave_one_out:
+    folds = None
+    if o.leave_one_out:
+        folds = group_numbers(learns[0].dls[TEST_PART].items) % TEMPERATURE_FOLDS
+    elif o.folds:
         folds = np.searchsorted(ends, np.arange(len(truth)), side="right")
-        if o.leave_one_out:
-            folds = group_numbers(learns[0].dls[TEST_PART].items) % TEMPERATURE_FOLDS
+    if folds is not None:
         temperature = fit_temperature(truth, found)
         mended = tempered(found, fold_temperatures(truth, found, folds))
     else:
@@ -317,7 +319,7 @@ def score(fits, table, competition, metric, o):
     learn, local = fits[0].learn, table[table["part"] == "local"]
     vocab, items = list(learn.dls.vocab), items_of(learn.dls)
     sizes = [dl.n for dl in learn.dls.loaders]
-    if fits[0].left_out is not None:
+    if o.leave_one_out:
         sizes[1] = 0  # no image is for validation alone
     truth = pd.Index(vocab).get_indexer(local["truth"])
     probabilities = local[probability_columns(vocab)].to_numpy()

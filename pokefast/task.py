@@ -139,7 +139,7 @@ def open_competition(data, task, o=None):
         from pokefast.datasets.drawn import embedded  # not needed for a folder of one's own
 
         data = embedded(task)
-    layout = find_layout(data, o and Given(**{f.name: getattr(o, f.name) for f in fields(Given)}))
+    layout = find_layout(data, o and Given.among(vars(o)))
     print(layout, flush=True)
     competition = read_competition(layout, skip_bad=o is not None and o.skip_bad)
     check_sample(competition)
@@ -199,9 +199,9 @@ def _run(task, o, data, runs, submissions, folder, clock):
         if table is not plain:
             write_own_csv(folder / "plain.csv", plain)  # what the models say of an image alone
         metrics = score(fits, table, competition, metric, o) | {"calibration": calibration.about}
-        metrics |= parts_alike(models[0], hidden)
         write_json(folder / "metrics.json", metrics | clock.metrics())
         print(scores_text(metrics), flush=True)
+        metrics |= parts_alike(models[0], hidden)  # which `show` writes beside the scores
         shown_first = table.head(len(local[0]))  # of the first model
         show(folder, fits[0].learn, shown_first, table, metrics, competition, log, clock)
     metrics |= clock.metrics()
@@ -395,10 +395,8 @@ def _say_parts(task, o, dls, clock):
     items = items_of(dls)
     each = items["group"].value_counts() if "group" in items else np.ones(1)
     if o.split == "image":
-        said = (
-            "split by image: near duplicates may stand on both sides of the split, and the local "
-        )
-        said += "score may flatter"
+        said = "split by image: near duplicates may stand on both sides of the split, and the "
+        said += "local score may flatter"
     elif each.max() == 1:
         said = "split by image, as no two are copies; the local score flatters if the hidden test "
         said += "shows other things than training: --groups FILE or --group COLUMN keeps images of "

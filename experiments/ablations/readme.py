@@ -39,12 +39,11 @@ def readme_table(results):
     UNTOUCHED_DATA.
     """
     theirs_on, ours_on = _on(results, [README_DATA]), _on(results, UNTOUCHED_DATA)
-    head = ["", "report, on Kaggle", f"its recipe on {README_DATA}"]
-    head.append("pokefast on new rebuilds")
+    head = ["", "report, on Kaggle", f"its recipe on {README_DATA}", "pokefast on new rebuilds"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for label, report, theirs, ours in README_ROWS:
         cells = [label, report, cell(theirs_on, theirs, count=True)]
-        cells.append(_bold(cell(ours_on, ours, count=True)))
+        cells += [_bold(cell(ours_on, ours, count=True))]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
