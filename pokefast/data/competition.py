@@ -61,7 +61,7 @@ def competition_of_run(run):
     about = read_run(run)
     if not Path(about["data"]).is_dir():
         return None
-    layout = find_layout(about["data"], Given.among(about["options"]))
+    layout = find_layout(about["data"], Given.among(about.get("options", {})))
     return read_competition(layout, skip_bad=True, check_images=False)
 
 
