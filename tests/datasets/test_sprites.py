@@ -173,7 +173,7 @@ def test_a_finished_step_is_not_repeated_and_a_failed_one_leaves_nothing(
     def pack(count):
         with tarfile.open(tmp_path / "package.tgz", "w:gz") as tar:
             for name in [f"{i}.png" for i in range(count)] + ["female/x.png", "readme.txt"]:
-                member = tarfile.TarInfo(fetch.ICONS[1] + name)
+                member = tarfile.TarInfo(f"{fetch.ICONS[1]}/{name}")
                 member.size = 3
                 tar.addfile(member, io.BytesIO(b"png"))
 
