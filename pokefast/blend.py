@@ -13,6 +13,7 @@ from pokefast.data.competition import competition_of_run
 from pokefast.errors import UserError
 from pokefast.files import SUBMISSIONS
 from pokefast.options import run_cli
+from pokefast.report.plots import RunFiles
 from pokefast.report.together import Together
 from pokefast.scoring.interval import score_interval
 from pokefast.scoring.submission import make_submission, write_submission
@@ -53,7 +54,7 @@ def main(
     out: Path = None,  # the submission; submissions/TASK_blend.csv by default
 ):
     """Write the mean of the runs' probabilities as a submission, and print its local score."""
-    together = Together(runs)
+    together = Together(map(RunFiles, runs))
     first = together.files[0]
     competition = competition_of_run(first.folder)
     if competition is None:

@@ -1,7 +1,7 @@
 """Two to five runs side by side: `python -m pokefast.compare RUN RUN ...`.
 
 Options that differ, scores on the images that all runs predicted unseen, and how far each is from
-the first run's, with an interval of the difference.
+the first run's, with an interval of the difference; printed, and as a page with curves and images.
 """
 
 from pathlib import Path
@@ -10,60 +10,53 @@ from typing import Annotated
 from pokefast.errors import UserError
 from pokefast.names import listed, shown
 from pokefast.options import run_cli
+from pokefast.report.comparison import MOST, beside_first, differing
+from pokefast.report.page import write_comparison
+from pokefast.report.plots import RunFiles
 from pokefast.report.together import Together
-from pokefast.scoring.paired import difference_interval
 
 __all__ = ["main"]
-
-MOST = 5  # runs
 
 
 def main(
     runs: Annotated[Path, {"nargs": "+"}],  # folders of finished runs of one competition, 2 to 5
+    out: Path = None,  # the page; compare.html beside the first run by default
 ):
-    """Print how runs differ: in options, and in scores on the same local images."""
+    """Print how runs differ, in options and in scores on the same local images; write a page."""
     if len(runs) > MOST:
         raise UserError(f"{len(runs)} runs: at most {MOST} can be compared")
-    together = Together(runs)
-    for name, value in _differing(together).items():
-        print(f"{name:<16}" + "  ".join(f"{shown(str(v)):<24}" for v in value))
+    together = Together(map(RunFiles, runs))
+    for name, values in differing(together.files).items():
+        print(f"{name:<16}" + "  ".join(f"{shown(str(v)):<24}" for v in values))
     print(f"{'run':<16}" + "  ".join(f"{shown(name):<24}" for name in together.names))
-    truth, groups, metric = together.truth, together.local["group"], together.metric
-    if not len(truth):
+    rows = beside_first(together)
+    if not rows:
         print("no image was predicted by every run without having been seen: no scores to compare")
-        return
-    found = together.probabilities("local")
-    less = " (less is better)" if metric.lower else ""
-    print(f"{metric.title}{less} on {len(truth)} local images in {groups.nunique()} groups:")
-    right = [p.argmax(1) == truth for p in found]
-    for i, name in enumerate(together.names):
-        line = f"  {metric.value(truth, found[i]):.4f}  {shown(name)}"
-        if i:
-            line += f"  {_difference(difference_interval(metric, truth, *found[[0, i]], groups))}"
-        print(line)
-        for words, rows in (
-            ("right here, wrong in the first", right[i] & ~right[0]),
-            ("wrong here, right in the first", ~right[i] & right[0]),
+    else:
+        less, first = " (less is better)" if together.metric.lower else "", rows[0]
+        about = f"{first['images']} local images in {first['groups']} groups"
+        print(f"{together.metric.title}{less} on {about}:")
+        print(f"  {first['values'][0]:.4f}  {shown(together.names[0])}")
+    for row in rows:
+        print(f"  {row['values'][1]:.4f}  {shown(row['of'][1])}{_difference(row)}")
+        for key, words in (
+            ("better", "right here, wrong in the first"),
+            ("worse", "wrong here, right in the first"),
         ):
-            if rows.any():
-                ids = listed([shown(v) for v in together.local["Id"][rows]])
-                print(f"          {rows.sum()} {words}: {ids}")
+            if ids := row[key]:
+                print(f"          {len(ids)} {words}: {listed([shown(i) for i in ids])}")
+    file = out or Path(runs[0]).resolve().parent / "compare.html"
+    print(f"page: {write_comparison(together, rows, file)}")
 
 
-def _difference(found):
-    if found is None:
+def _difference(row):
+    if row["difference"] is None:
         return ""
-    difference, low, high = found
-    sure = "" if low > 0 or high < 0 else ", which may be chance"
-    return f"{difference:+.4f} to the first run (95%: {low:+.4f} to {high:+.4f}{sure})"
-
-
-def _differing(together):
-    """Lists of the runs' values of each option that is not the same in all."""
-    options = [files.run["options"] for files in together.files]
-    names = dict.fromkeys(name for each in options for name in each)
-    values = {name: [each.get(name, "-") for each in options] for name in names}
-    return {name: each for name, each in values.items() if any(v != each[0] for v in each)}
+    ends = [row["low"], row["high"]]
+    sure = "" if min(ends) > 0 or max(ends) < 0 else ", which may be chance"
+    return "  {:+.4f} to the first run (95%: {:+.4f} to {:+.4f}{})".format(
+        row["difference"], *ends, sure
+    )
 
 
 if __name__ == "__main__":

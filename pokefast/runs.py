@@ -11,6 +11,7 @@
                          where one was asked for
     metrics.json         scores and seconds; a run without it has not finished
     unfinished/          what the run needs to go on after a kill; gone when it has ended well
+    compared.json        how it does beside the runs that finished before it
     examples.json, *.png, report.html    what people look at
 
 In probabilities.csv `part` is "local" for the images that the score is of, each predicted by a

@@ -1,6 +1,7 @@
 """Runs side by side: the difference of their scores, and their mean as a submission."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 from pokefast import blend, compare
 from pokefast.errors import UserError
 from pokefast.files import write_own_csv
+from pokefast.report.comparison import recent_pairs
+from pokefast.report.plots import RunFiles
 from pokefast.report.together import Together
 from pokefast.runs import probability_table, write_run
 from pokefast.scoring.metrics import METRICS
@@ -39,24 +42,28 @@ def make(small, tmp_path):
         about = {"task": "task1", "data": str(data), "vocab": vocab, "options": {"p": p, "bs": 1}}
         write_run(folder, about)
         write_own_csv(folder / "probabilities.csv", table)
-        (folder / "metrics.json").write_text(json.dumps({"metric": "accuracy"}))
+        (folder / "metrics.json").write_text(json.dumps({"metric": "accuracy", "accuracy": 0.5}))
         return folder
 
     write.vocab = vocab
     return write
 
 
+def together(*folders):
+    return Together(map(RunFiles, folders))
+
+
 def test_only_images_that_every_run_predicted_unseen_count(make):
     one = make("a", range(20), group=lambda i: i // 2)
-    both = Together([one, make("b", range(10, 30), group=lambda i: (i + 1) // 2)])
+    both = together(one, make("b", range(10, 30), group=lambda i: (i + 1) // 2))
     assert len(both.local) == 10 and both.probabilities("local").shape[:2] == (2, 10)
     assert both.local["group"].nunique() == 1  # 10 and 11 in one run, 11 and 12 in the other, ...
-    assert Together([one, make("c", range(30, 40))]).local.empty
+    assert together(one, make("c", range(30, 40))).local.empty
 
 
 def test_classes_in_another_order_are_the_same_classes(make):
     one = make("a", range(20))
-    both = Together([one, make("b", range(20), vocab=make.vocab[::-1])])
+    both = together(one, make("b", range(20), vocab=make.vocab[::-1]))
     np.testing.assert_allclose(*both.probabilities("local"))
 
 
@@ -104,6 +111,38 @@ def test_runs_are_compared_in_lines(make, capsys):
     assert "10 wrong here, right in the first" in said
 
 
+def test_the_page_of_runs_shows_images_that_one_has_right(make, tmp_path):
+    runs = [make("a", range(20)), make("b", range(20), right=lambda i: i not in (4, 7))]
+    compare.main(runs)
+    text = (tmp_path / "compare.html").read_text()
+    assert "Only a is right: 2" in text and text.count('src="data:image/png') == 2
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    assert [run["name"] for run in data["runs"]] == ["a", "b"]
+    (pair,) = data["pairs"]
+    assert (pair["images"], pair["better"], pair["worse"]) == (20, 0, 2)
+    assert pair["low"] < pair["difference"] < pair["high"] and pair["difference"] == pytest.approx(
+        -0.1
+    )
+    about = json.loads((runs[0] / "run.json").read_text())
+    write_run(runs[0], about | {"data": str(tmp_path / "gone")})
+    compare.main(runs, out=tmp_path / "own.html")  # without its images, by their names
+    text = (tmp_path / "own.html").read_text()
+    assert "data:image" not in text.split("</head>")[1] and text.count("<figure>") == 2
+
+
+def test_the_last_runs_are_compared_once(make):
+    finished = [RunFiles(make(name, range(9))) for name in "abcde"]
+    for files in finished:
+        files.run["images"] = "a hash"
+    assert [row["of"] for row in recent_pairs(finished[:2])] == [["a", "b"]]
+    pairs = [("a", "b"), ("a", "c"), ("b", "c"), ("a", "d"), ("b", "d"), ("c", "d")]
+    pairs += [("b", "e"), ("c", "e"), ("d", "e")]
+    assert [tuple(row["of"]) for row in recent_pairs(finished)] == pairs
+    for files in finished:
+        (files.folder / "probabilities.csv").unlink()
+    assert len(recent_pairs(finished)) == len(pairs)  # read from what was kept
+
+
 @pytest.mark.parametrize("words", ["two different", "other classes", "another metric"])
 def test_runs_that_do_not_go_together_are_refused(make, words):
     one = make("a", range(9))
@@ -112,4 +151,4 @@ def test_runs_that_do_not_go_together_are_refused(make, words):
         other = make("c", range(9))
         (other / "metrics.json").write_text('{"metric": "f1_macro"}')
     with pytest.raises(UserError, match=words):
-        Together([one, other])
+        together(one, other)

@@ -1,4 +1,5 @@
-"""One page for a run, runs/RUN/report.html, and a table of all runs, runs/index.html.
+"""One page for a run, runs/RUN/report.html, a table of all runs, runs/index.html, and a page of
+some side by side.
 
     python -m pokefast.report.page [--run runs/RUN]      # make them anew, open the (newest) run's
 
@@ -7,9 +8,11 @@ Pages and pictures are made from the files in the run's folder alone; a page nee
 
 import base64
 import hashlib
+import shlex
 import time
 import webbrowser
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
@@ -17,10 +20,17 @@ from markupsafe import Markup
 from pokefast.errors import UserError
 from pokefast.files import ROOT, RUNS, atomic_path
 from pokefast.options import run_cli
+from pokefast.report.comparison import (
+    MOST,
+    disagreements,
+    pairs_of,
+    recent_pairs,
+    summary,
+)
 from pokefast.report.plots import FIGURES, RunFiles, draw_figures, to_svg
 from pokefast.scoring.metrics import metric_title
 
-__all__ = ["write_report", "write_index", "newest_run", "main"]
+__all__ = ["write_comparison", "write_report", "write_index", "newest_run", "main"]
 
 CHARTS = ("curves", "confusion", "f1", "class_counts", "reliability")  # as SVG; images stay HTML
 TEMPLATES = Path(__file__).with_name("templates")
@@ -55,18 +65,42 @@ def write_report(folder):
 def write_index(runs=RUNS):
     """Write index.html with a row for each run below `runs`, the newest first; returns its path.
 
-    Runs of another version, and damaged ones, are only counted.
+    Runs of another version, and damaged ones, are only counted. Finished ones can be ticked, to be
+    seen side by side; the last few are compared with those before them for that.
     """
-    rows, others = [], 0
+    rows, finished, others = [], [], 0
     files = [*Path(runs).glob("*/run.json"), *Path(runs).glob("*/options.json")]  # of older ones
     for folder in {file.parent for file in files}:
         try:
-            rows.append(_index_row(RunFiles(folder)))
+            files = RunFiles(folder)
+            row = _index_row(files)
+            if row["finished"]:
+                finished.append((row["time"], files, _summary(files, row["page"])))
+            rows.append(row)
         except (UserError, KeyError, TypeError, ValueError):
             others += 1
     rows.sort(key=lambda row: row["time"], reverse=True)
-    text = _render("index.html", "index.js", rows=rows, others=others)
+    finished.sort(key=lambda one: one[0])
+    make = (ROOT / "Makefile").is_file()
+    data = {
+        "most": MOST,
+        "command": ('make compare RUNS="', '"') if make else ("python -m pokefast.compare ", ""),
+        "runs": [about for *_, about in finished],
+        "pairs": recent_pairs([files for _, files, _ in finished]),
+    }
+    text = _render("index.html", "index.js", rows=rows, others=others, data=data)
     return _write(Path(runs) / "index.html", text)
+
+
+def write_comparison(together, rows, file):
+    """Write a page of the runs of a `Together`, whose `beside_first` are `rows`; returns its path.
+
+    Links lead to the runs' pages, where these lie beside it.
+    """
+    beside = [files.folder.resolve().parent == file.resolve().parent for files in together.files]
+    runs = [_summary(*each) for each in zip(together.files, beside, strict=True)]
+    data, shown = {"runs": runs, "pairs": pairs_of(rows)}, disagreements(together, rows)
+    return _write(file, _render("compare.html", "index.js", data=data, shown=shown))
 
 
 def newest_run(runs=RUNS):
@@ -118,6 +152,13 @@ def _index_row(files):
     cells += [(given, given, "soft"), (at, when, "soft")]
     page = (files.folder / "report.html").is_file()
     return dict(name=files.folder.name, page=page, cells=cells, time=at, finished=m is not None)
+
+
+def _summary(files, page):
+    """A run for the script of a page, where `page` says whether to link to its own."""
+    folder = files.folder.resolve()
+    link = f"{quote(folder.name)}/report.html" if page else None
+    return summary(files, link, shlex.quote(str(_short(folder))))
 
 
 def _metric(m):

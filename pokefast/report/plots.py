@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from pokefast.errors import UserError
-from pokefast.files import atomic_path
+from pokefast.files import atomic_path, read_own_csv
 from pokefast.runs import read_json, read_run
 from pokefast.scoring.metrics import metric_title
 
@@ -57,8 +57,9 @@ LONGEST = 160  # pixels, longer side of an image in a data URI
 
 
 class RunFiles:
-    """What a run's folder holds, read when it is asked for: `run` (run.json) and, None as long as
-    they are not there, `metrics`, `examples` (JSON) and `history`, a data frame.
+    """What a run's folder holds, read when it is asked for: `run` (run.json), the data frame
+    `probabilities` and, None as long as they are not there, `metrics`, `examples` (JSON) and
+    `history`, a data frame.
 
     Raises UserError for a damaged file, another folder and a run of another version.
     """
@@ -85,6 +86,11 @@ class RunFiles:
             return pd.read_csv(file) if file.is_file() else None
         except ValueError as e:  # pandas' parser errors among them
             raise UserError(f"{file}: damaged ({e})") from None
+
+    @cached_property
+    def probabilities(self):
+        """probabilities.csv, which a run has before its scores; UserError where it is gone."""
+        return read_own_csv(self.folder / "probabilities.csv")
 
     def _json(self, name):
         file = self.folder / name

@@ -3,15 +3,12 @@
 Imports what a page does; `pokefast.blend` and `pokefast.compare` use it."""
 
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pokefast.crops.links import merged
 from pokefast.errors import UserError
-from pokefast.files import read_own_csv
-from pokefast.report.plots import RunFiles
 from pokefast.runs import probability_columns
 from pokefast.scoring.metrics import choose_metric
 
@@ -19,17 +16,17 @@ __all__ = ["Together"]
 
 
 class Together:
-    """The finished runs in `folders`, whose classes and metric are the same.
+    """The finished runs of a list of `RunFiles`, whose classes and metric are the same.
 
     `local` has the images of which every run has a prediction by a model that saw neither them nor
     their near duplicates, and may be empty; `test` those of the submission. Both are data frames of
     Id, truth and group; `probabilities(part)` are [runs, images, classes] in the order of `vocab`.
-    Raises UserError for other folders, and for runs that do not go together.
+    Raises UserError for runs that have not finished or do not go together.
     """
 
-    def __init__(self, folders):
-        self.files = [RunFiles(folder) for folder in folders]
-        self.names = [Path(folder).resolve().name for folder in folders]
+    def __init__(self, files):
+        self.files = list(files)
+        self.names = [each.folder.resolve().name for each in self.files]
         if len(set(self.names)) < len(self.names) or len(self.names) < 2:
             raise UserError("give two different runs or more")
         first = self.files[0]
@@ -42,7 +39,7 @@ class Together:
             if files.metrics.get("metric") != first.metrics.get("metric"):
                 raise UserError(f"{name} was scored by another metric than {self.names[0]}")
         self.metric = choose_metric(first.metrics.get("metric", "f1_macro"), self.vocab)
-        self.tables = [read_own_csv(files.folder / "probabilities.csv") for files in self.files]
+        self.tables = [files.probabilities for files in self.files]
 
     @cached_property
     def local(self):

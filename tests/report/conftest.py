@@ -4,9 +4,12 @@ import csv
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from pokefast.files import write_own_csv
 from pokefast.report.plots import to_data_uri
+from pokefast.runs import probability_table
 
 # labels like any other
 EVIL = ("<script>window.evil=1</script>\"&'", "Ba$$in", "<b>", "truth", "a rather long name " * 5)
@@ -38,6 +41,7 @@ def _make_run(folder, vocab=EVIL, folds=0, finished=True, cams=True, epochs=3):
         "provenance": "own",
         "published": {"local": 0.9022, "hidden": 0.8963, "seconds": 3709.7, "epochs": 50},
         "vocab": list(vocab),
+        "images": "a hash",
         "n_train_by_class": {name: 10 + i for i, name in enumerate(vocab)},
         "versions": {"torch": "2.14", "machine": "a Linux"},
     }
@@ -53,6 +57,12 @@ def _make_run(folder, vocab=EVIL, folds=0, finished=True, cams=True, epochs=3):
         return folder
     (folder / "metrics.json").write_text(json.dumps(_metrics(vocab, epochs)))
     (folder / "examples.json").write_text(json.dumps(_examples(vocab, cams)))
+    items = pd.DataFrame({"Id": [f"i{i}" for i in range(40)]})
+    items = items.assign(label=np.resize(vocab, 40), group=[str(i // 2) for i in range(40)])
+    wrong = sum(map(ord, folder.name)) % 7  # images, another number in each run
+    numbers = np.where(np.arange(40) < wrong, 1, 0) + np.arange(40)
+    rows = np.eye(len(vocab))[numbers % len(vocab)]
+    write_own_csv(folder / "probabilities.csv", probability_table(items, rows, vocab, "local"))
     return folder
 
 

@@ -173,13 +173,48 @@ def test_the_table_of_runs_sorts_by_any_column(runs, browser):
         assert browser.execute_script("return document.querySelector('.kicker').innerText") == name
 
 
+def test_runs_that_are_ticked_stand_side_by_side(runs, browser):
+    for width in (390, 1280):
+        show(browser, write_index(runs), width)
+        browser.execute_script(
+            "document.querySelectorAll('tbody.rows input:enabled').forEach(e => e.click())"
+        )
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    text = browser.execute_script("return document.body.innerText")
+    assert "2 runs side by side" in text and f"{runs}/" in text.split("make compare")[1]
+    first, other = (f.name for f in (run_of(runs, "task1"), run_of(runs, "task2")))
+    (pair,) = json.loads((runs / other / "compared.json").read_text())
+    assert pair["of"] == [first, other]
+    shown = [f"{abs(pair[k]):.3f}" for k in ("difference", "low", "high")]
+    cells = each(browser, "#together .lines tbody tr:last-child td", "e.innerText")
+    assert re.findall(r"[\d.]+\d", cells[1]) == shown and cells[3] == "40"
+    assert int(cells[4]) == pair["better"] and int(cells[5]) == pair["worse"]
+    assert len(each(browser, "#together polyline", "1")) == 6  # three charts of two
+    assert browser.get_log("browser") == []
+    assert each(browser, "tbody.rows input", "e.disabled").count(True) == 1  # the unfinished one
+
+
+def test_a_run_that_has_not_finished_is_marked(runs):
+    text = write_index(runs).read_text()
+    marked = {
+        re.search('data-v="([^"]*)"', row)[1]: "unfinished" in row for row in table_rows(text)
+    }
+    assert [name for name, yes in marked.items() if yes] == ["task3-open"] and len(marked) == 3
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    assert "task3-open" not in [run["name"] for run in data["runs"]]
+
+
+def table_rows(text):
+    return re.findall(r"<tr>(.*?)</tr>", text.split('class="rows">')[1].split("</tbody>")[0], re.S)
+
+
 def test_the_page_needs_nothing_from_elsewhere(runs, evil):
     for file in (run_of(runs, "task1") / "report.html", write_index(runs)):
         text = file.read_text()
         assert not re.search(r'(?:src|href|url)[=(]"?https?:', text)
         assert "default-src 'none'" in text and evil[0] not in text
         sources = re.findall(r'(?:src|[^:]href)="([^"]*)"', text)
-        assert all(s.startswith(("data:", "../index.html", "task")) for s in sources)
+        assert all(s.startswith(("data:", "../index.html", "task", "#")) for s in sources)
         assert text.count("<script>") == ("index" in file.name)
 
 
