@@ -10,7 +10,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data emoji-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo options-page pictures test test-more test-chaos test-fuzz test-wheel lint lock clean
+.PHONY: help env data real-data emoji-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ test: $(ENV_STAMP) lint  ## lint and all tests
 
 test-more: $(ENV_STAMP)  ## what takes minutes: fastai's habits and ONNX files, all three tasks; the demo in a browser
 	MORE_TESTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/tasks/test_habits.py tests/prediction/test_onnx.py tests/test_demo.py $(ARGS)
+
+test-docs: $(ENV_STAMP)  ## run every command on the pages, in a copy with small data
+	MORE_TESTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_docs.py $(ARGS)
 
 test-chaos: $(ENV_STAMP)  ## kill twenty real runs and compare what they end with [ARGS="--kills 5"]
 	$(RUN) experiments.chaos $(ARGS)

@@ -282,4 +282,5 @@ class ToGrey(Transform):
     order = 0.5  # crops have 0, Resize 1
 
     def encodes(self, x: PILBase):
+        """fastai's entry: one channel, mode L."""
         return PILImageBW(x.convert("L"))

@@ -86,6 +86,7 @@ class ForegroundNet(nn.Module):
         self.d1 = nn.Sequential(nn.ReLU(), conv(a, a), nn.ReLU(), nn.Conv2d(a, 4, 3, 1, 1))
 
     def forward(self, x):
+        """Logits [n, h, w] of images [n, 3, h, w]."""
         up = partial(F.interpolate, scale_factor=2, mode="bilinear", align_corners=False)
         s2 = self.e1(F.pixel_unshuffle(x, 2))
         s4 = self.e2(s2)

@@ -113,6 +113,7 @@ class Crop(Transform):
                 pass
 
     def encodes(self, x: PILBase):
+        """fastai's entry: the crop of one image."""
         mask = find_mask(x, self.how)
         box = (0, 0, *x.size)
         if mask is not None:
