@@ -10,10 +10,10 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data emoji-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel lint lock clean
+.PHONY: help env data real-data emoji-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel lint lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ifeq ($(PY),$(VENV)/bin/python)
 ENV_STAMP := $(VENV)/.complete
@@ -24,7 +24,7 @@ env: $(ENV_STAMP)  ## the environment in .venv, from pyproject.toml; skipped whe
 $(VENV)/.complete: pyproject.toml
 	@echo "making the environment in $(VENV) (a few minutes, once)"
 	python3 -m venv $(VENV)
-	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[dev,export,offline]'
+	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[dev,export,offline,workspace]'
 	@touch $@
 
 data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; the tasks make what they need
@@ -82,6 +82,9 @@ demo: $(ENV_STAMP)  ## try a model in a browser, on 127.0.0.1 alone [RUN=runs/..
 		$(PY) -m pip install $(PIP_QUIET) -r requirements-demo.txt && \
 		$(PY) -m pip install $(PIP_QUIET) --no-deps gradio==6.31.0 gradio-client==2.7.2 hf-gradio==0.4.1; }
 	$(MODULE) pokefast.demo $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(ARGS)
+
+wandb-workspace: $(ENV_STAMP)  ## the project's dashboard at Weights & Biases, online [ARGS="--entity NAME --project NAME"]
+	$(RUN) pokefast.workspace $(ARGS)
 
 options-page: $(ENV_STAMP)  ## docs/options.md, from the scripts
 	$(RUN) experiments.options_page

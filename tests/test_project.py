@@ -49,6 +49,7 @@ FLOORS = [
         "pokefast.task",
         "pokefast.predict",
         "pokefast.new",
+        "pokefast.workspace",
     },
     {"pokefast.steps"},
     {"pokefast.prediction"},

@@ -6,6 +6,7 @@ every batch. wandb is imported only where it is used, and writes into the run's 
 """
 
 import os
+import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -254,7 +255,7 @@ class WandbLog:
             )
         self.run.log_artifact(artifact, aliases=["best", "latest"])
         self.run.finish()
-        later = f"upload with: wandb sync {self.run.settings.sync_dir}"
+        later = f"upload with: wandb sync {shlex.quote(str(self.run.settings.sync_dir))}"
         print(f"W&B: {self.run.url if self.mode == 'online' else later}")
         self._restore()
         self.run = None

@@ -1,7 +1,10 @@
 """Weights & Biases: what an offline run holds, read back from its own file, and when it says no."""
 
+import contextlib
+import io
 import json
 import os
+import shlex
 import socket
 import struct
 import subprocess
@@ -31,7 +34,7 @@ from pokefast.report.wandb_log import WandbCallback, WandbLog, check_wandb
 from pokefast.scoring.metrics import scores
 from pokefast.training.learner import fit, make_learner
 
-VOCAB = ["Bug", "Fire", "Water"]
+VOCAB = ["=1+1", '<b>Ba$$in</b>, "x"', "fold1/f1.score"]  # labels are data, whatever they are
 EPOCH = {"epoch", "loss", "f1_score", "eval_loss", "eval_accuracy", "lr_0", "lr_1"}
 EPOCH |= {"epoch_seconds", "images_per_second"}
 REPORT = {"epochs", "learning_rate", "batch_size", "loss_function", "metric_function", "optimizer"}
@@ -100,7 +103,7 @@ def values(items):
 def logged(tmp_path_factory):
     """An offline run as a task makes it, of the report's recipe: its folder and its records."""
     out = tmp_path_factory.mktemp("logged")
-    folder = out / "runs" / "task1-now"
+    folder = out / "runs" / "task1-<b>=now $x"
     images = {f"image{i}": out / "images" / f"image{i}.png" for i in range(48)}
     (out / "images").mkdir()
     for i, file in enumerate(images.values()):
@@ -122,14 +125,15 @@ def logged(tmp_path_factory):
         write_json(folder / "metrics.json", metrics)
         save_model(learn.model, folder / "model.safetensors")
         time.sleep(1)  # for W&B to look at the machine
-        log.finish({"f1_macro": metrics["f1_macro"], "epochs": 2})
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            log.finish({"f1_macro": metrics["f1_macro"], "epochs": 2})
         patch.undo()
     assert wandb_variables() == before
     deadline = time.monotonic() + 30
     while "exit" not in (records := read_run(folder)):  # wandb's own process writes it
         assert time.monotonic() < deadline, "the run's file is not complete"
         time.sleep(0.05)
-    return SimpleNamespace(out=out, folder=folder, records=records)
+    return SimpleNamespace(out=out, folder=folder, records=records, said=said.getvalue())
 
 
 def wandb_variables():
@@ -220,7 +224,7 @@ def test_the_most_wrong_images_come_first(logged):
         assert row["predicted"] == max(p, key=p.get) != row["truth"]
         assert p[row["truth"]] == row["probability_of_truth"]
         assert (logged.out / "images" / f"{row['Id']}.png").exists()
-    (table,) = (a for a in logged.records["artifact"] if a.name.endswith("-most_wrong"))
+    (table,) = (a for a in logged.records["artifact"] if "-most_wrong" in a.name)
     images = [c.local_path for c in table.manifest.contents if c.path.endswith(".png")]
     assert [Image.open(p).size for p in images] == [(64, 64)] * len(rows)
 
@@ -239,6 +243,19 @@ def test_nothing_is_written_outside_the_runs_folder(logged):
     assert not list((logged.out / "home").rglob("*wandb*"))
     staged = next(logged.folder.glob("wandb/data/artifacts/staging"))
     assert list(staged.iterdir())  # which offline images are uploaded from
+
+
+def test_the_line_that_uploads_it_can_be_typed(logged):
+    *_, sync, place = shlex.split(logged.said.strip())
+    assert sync == "sync" and Path(place).parent == logged.folder / "wandb" and Path(place).is_dir()
+
+
+def test_labels_are_logged_as_they_are(logged):
+    media = next(logged.folder.glob("wandb/offline-run-*/files/media"))
+    (table,) = map(json.loads, (f.read_text() for f in media.glob("table/confusion*.json")))
+    assert {row[0] for row in table["data"]} == set(VOCAB)
+    (table,) = map(json.loads, (f.read_text() for f in media.glob("table/per_class*.json")))
+    assert [row[0] for row in table["data"]] == VOCAB
 
 
 def test_off_imports_nothing_and_logs_nothing(tmp_path, monkeypatch):
