@@ -10,7 +10,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data emoji-data task1 task2 task3 new score bench ablations lr-find report compare blend export demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel lint lock clean
+.PHONY: help env data real-data emoji-data task1 task2 task3 new check score bench ablations lr-find report compare blend export demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ env: $(ENV_STAMP)  ## the environment in .venv, from pyproject.toml; skipped whe
 $(VENV)/.complete: pyproject.toml
 	@echo "making the environment in $(VENV) (a few minutes, once)"
 	python3 -m venv $(VENV)
-	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[dev,export,offline,workspace]'
+	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[check,dev,export,offline,workspace]'
 	@touch $@
 
 data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; the tasks make what they need
@@ -47,6 +47,9 @@ task3: $(ENV_STAMP)  ## transfer learning: train, score on images without a near
 
 new: $(ENV_STAMP)  ## tasks/NAME.py, a script for images of your own [NAME=leaves DATA=dir]; make NAME then runs it
 	$(RUN) pokefast new $(if $(NAME),--name "$(NAME)") $(OPTIONS)
+
+check: $(ENV_STAMP)  ## what to know before training, one page [DATA=dir]; after it, labels that are probably wrong [RUN=runs/...]
+	$(MODULE) pokefast check $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(OPTIONS)
 
 %: tasks/%.py $(ENV_STAMP)  # what make new has written
 	$(RUN) tasks.$* $(LOG) $(OPTIONS)

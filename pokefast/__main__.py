@@ -2,12 +2,12 @@
 
 import sys
 
-from pokefast import new
+from pokefast import check, new
 from pokefast.options import run_cli
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = {"new": new.main}
+COMMANDS = {"check": check.main, "new": new.main}
 
 
 def main(argv):

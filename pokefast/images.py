@@ -7,7 +7,7 @@ import re
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "ToGrey",
     "image_error",
     "image_errors",
+    "image_facts",
     "open_image",
     "without_metadata",
 ]
@@ -71,7 +72,7 @@ def open_image(file, mode="RGB"):
     `FORMATS`, damaged or larger than `MAX_PIXELS`.
     """
     try:
-        return _read(file, mode)
+        return _read(file, partial(_convert, mode=mode))
     except Exception as e:  # Pillow's decoders raise whatever damaged bytes lead them to
         name = file if isinstance(file, (str, Path)) else getattr(file, "filename", "") or "picture"
         raise UserError(f"{name}: {_reason(e, file)}") from e
@@ -80,7 +81,7 @@ def open_image(file, mode="RGB"):
 def image_error(file):
     """Why `open_image` refuses `file`, in a few words, or None where it does not."""
     try:
-        _read(file, "RGBA")
+        _read(file, partial(_convert, mode="RGBA"))
     except Exception as e:  # as above
         return _reason(e, file)
     return None
@@ -93,16 +94,24 @@ def image_errors(files):
         return {f: e for f, e in zip(files, pool.map(image_error, files), strict=True) if e}
 
 
-def _read(file, mode):
+def image_facts(file):
+    """(format, Pillow's mode, width, height) of an image file that `open_image` reads, by its
+    header: as it is stored, before it is turned.
+    """
+    return _read(file, lambda image: (image.format, image.mode, *image.size))
+
+
+def _read(file, use):
+    """What the function `use` makes of the image in `file`, opened and not yet decoded."""
     # what Pillow says of a file is an error here or of no account; a second call adds nothing
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(SILENT)
     if isinstance(file, Image.Image):
-        return _convert(file, mode)
+        return use(file)
     with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as stream:
         try:
             more = None if isinstance(file, bytes) else BY_SUFFIX.get(Path(file).suffix.lower())
-            return _convert(Image.open(stream, formats=(more, *FORMATS) if more else FORMATS), mode)
+            return use(Image.open(stream, formats=(more, *FORMATS) if more else FORMATS))
         except Image.DecompressionBombError:
             raise
         except Exception:  # perhaps of broken metadata, which no viewer minds
@@ -110,7 +119,7 @@ def _read(file, mode):
             bare = without_metadata(stream)
             if bare is None:
                 raise
-    return _convert(Image.open(io.BytesIO(bare), formats=FORMATS), mode)
+    return use(Image.open(io.BytesIO(bare), formats=FORMATS))
 
 
 def without_metadata(stream):

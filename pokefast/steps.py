@@ -25,6 +25,7 @@ from pokefast.prediction.model_file import (
 from pokefast.report.examples import write_examples
 from pokefast.report.page import write_index, write_report
 from pokefast.report.plots import draw_figures
+from pokefast.report.suspects import has_cleanlab, write_suspects
 from pokefast.runs import probability_columns, probability_table, work_folder
 from pokefast.scoring.calibration import (
     fit_temperature,
@@ -37,7 +38,6 @@ from pokefast.scoring.likeness import FAR, tell_apart
 from pokefast.scoring.metrics import metric_title, scores
 from pokefast.scoring.submission import make_submission, write_submission
 from pokefast.training.checkpoint import CheckpointCallback, ResumeCallback, read_checkpoint
-from pokefast.training.distributed import DistributedCallback, is_main
 from pokefast.training.learner import fit, inputs, predict
 
 __all__ = [
@@ -106,8 +106,7 @@ def splitters(o):
 
 
 def train(task, competition, o, load, learn, folder, log, clock):
-    """(every `Fitted`, the learners that are submitted), their weights and history written by the
-    first process.
+    """(every `Fitted`, the learners that are submitted), their weights and history written.
 
     `load(options, splitter)` gives a Learner, `learn` is the first fit's. What an earlier call has
     finished is read from its files.
@@ -120,24 +119,20 @@ def train(task, competition, o, load, learn, folder, log, clock):
         place = place / f"fold{fold}" if o.folds else place / "model" if o.refit else place
         finished = (place / DESCRIPTION).exists()
         fits.append(_fit(task, learn, o, log, folder, place, fold, clock))
-        if (
-            is_main() and not finished
-        ):  # later folds that an earlier call has finished are in the file too
+        if not finished:  # later folds that an earlier call has finished are in the file too
             write_own_csv(folder / "history.csv", pd.concat([one.history for one in fits]))
         if o.for_prediction() != o:
             # other item transforms: `whole` has not what they need
             other = learner_on(task, competition, None, clock, o.for_prediction(), splitter)
             learn.dls = other.dls
-        if is_main():
-            save_model(place, learn, o)
+        save_model(place, learn, o)
     if not o.refit:
         return fits, [one.learn for one in fits]
     learn, epochs = load(o.for_refit(), AllSplitter()), max(one.epochs for one in fits)
     print(f"{task.name}: once more on all {learn.dls.train.n} labelled images", flush=True)
     o = replace(o.for_refit(), epochs=epochs)
     _fit(task, learn, o, None, folder, folder, "refit", clock)
-    if is_main():
-        save_model(folder, learn, o)
+    save_model(folder, learn, o)
     return fits, [learn]
 
 
@@ -183,10 +178,7 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
             print(f"goes on after epoch {state['epoch']}", flush=True)
         elif task.phase_one and (solved := task.phase_one(learn, o, validate)):
             first, left_out = solved.row, solved.left_out
-        if is_main():
-            cbs.append(CheckpointCallback(file, {"fold": fold, "first": first}))
-        if torch.distributed.is_initialized():
-            cbs.append(DistributedCallback())
+        cbs.append(CheckpointCallback(file, {"fold": fold, "first": first}))
         epochs = fit(learn, o, o.rates(), validate=validate, cbs=cbs)
     rows = [[fold, 0, *first]] if first else []
     values = learn.recorder.values if epochs and validate else []
@@ -383,6 +375,9 @@ def show(folder, learn, local, table, metrics, competition, log, clock):
     probabilities = local[probability_columns(vocab)].to_numpy(copy=True)
     with _guard("examples"):
         write_examples(folder, learn, learn.dls[TEST_PART], probabilities, vocab)
+    if has_cleanlab():
+        with _guard("list of labels that are probably wrong"):
+            write_suspects(folder, table, vocab, competition.train.set_index("Id")["path"])
     with _guard("pictures"):
         draw_figures(folder)
     write_json(folder / "metrics.json", metrics | clock.metrics())

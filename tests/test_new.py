@@ -68,7 +68,9 @@ def test_every_command_of_the_docs_works(here, capsys):
             archive.write(file, file.relative_to(here / "leaves"))
     (here / "leaves").rename(here / "original")
     text = (ROOT / "docs" / "your-own-data.md").read_text()
-    first, train, tell = re.findall(r"^```sh\npython (.+)\n```$", text, re.M)
+    check, first, train, tell = re.findall(r"^```sh\npython (.+)\n```$", text, re.M)
+    assert __main__.main(shlex.split(check.removeprefix("-m pokefast "))) == 0
+    assert (here / "runs" / "check-leaves.html").is_file()
     assert __main__.main(shlex.split(first.removeprefix("-m pokefast "))) == 0
     said = capsys.readouterr().out
     (printed,) = re.findall(r"^```\n(leaves: .+?)\n```$", text, re.M | re.S)

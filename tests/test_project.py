@@ -43,6 +43,7 @@ FLOORS = [
     {"pokefast.__main__"},
     {
         "pokefast.blend",
+        "pokefast.check",
         "pokefast.compare",
         "pokefast.demo",
         "pokefast.export",

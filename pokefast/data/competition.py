@@ -24,7 +24,7 @@ from pokefast.names import (
 )
 from pokefast.runs import read_run
 
-__all__ = ["Competition", "competition_of_run", "read_competition"]
+__all__ = ["Competition", "competition_of_run", "look_over", "read_competition"]
 
 FIX = 'Mend them, or pass --skip-bad (ARGS="--skip-bad" for make) to go on without them.'
 MEND = "Mend them: with --skip-bad there would be too little left to train and to predict."
@@ -38,7 +38,7 @@ class Competition:
     Id; `test` has no rows where there are no test images. Where a folder of validation images was
     given, they are rows of `train`, and its column is_valid says which. `sample` is the sample
     submission or None. `bad_test` lists test ids that `skip_bad` left out, `layout` is where all
-    was found.
+    was found, and `problems` names what cannot be used, by its kind.
     """
 
     root: Path
@@ -47,6 +47,7 @@ class Competition:
     sample: pd.DataFrame | None = None
     bad_test: list = field(default_factory=list)
     layout: Layout | None = None
+    problems: dict = field(default_factory=dict, repr=False)
 
     @property
     def vocab(self):
@@ -73,8 +74,23 @@ def read_competition(root, skip_bad=False, check_images=True):
     same, as are labels, and that is said. Raises UserError with the first few offenders of each
     kind and their count.
     """
-    layout, problems = root if isinstance(root, Layout) else find_layout(root), {}
-    root, table = layout.root, layout.root / (layout.table or "")
+    found = look_over(root if isinstance(root, Layout) else find_layout(root), check_images)
+    layout, classes = found.layout, found.train["label"].nunique()
+    enough = classes > 1 and (len(found.test) > 0 or not layout.test)
+    _report(found.root, found.problems, skip_bad, enough)
+    if classes < 2:
+        table = found.root / (layout.table or "")
+        raise UserError(f"{table}: fewer than two classes are left; a classifier needs two")
+    if layout.test and found.test.empty:
+        raise UserError(f"{found.root}: no test image is left")
+    return found
+
+
+def look_over(layout, check_images=True):
+    """The `Competition` of a `Layout` as far as it can be used, whatever its problems are and
+    however little that leaves.
+    """
+    root, table, problems = layout.root, layout.root / (layout.table or ""), {}
     sample = read_csv(root / layout.sample) if layout.sample else None
     train, unlabelled = _train(layout, table, problems)
     test = _test(layout, unlabelled, sample, problems)
@@ -90,12 +106,6 @@ def read_competition(root, skip_bad=False, check_images=True):
             problems[f"{part} images that cannot be read"] = _named(images, errors)
         bad_test = list(test["Id"][test["path"].isin(errors)])
         train, test = (images[~images["path"].isin(errors)] for images in (train, test))
-    enough = train["label"].nunique() > 1 and (len(test) > 0 or not layout.test)
-    _report(root, problems, skip_bad, enough)
-    if train["label"].nunique() < 2:
-        raise UserError(f"{table}: fewer than two classes are left; a classifier needs two")
-    if layout.test and test.empty:
-        raise UserError(f"{root}: no test image is left")
     return Competition(
         root=root,
         train=train.sort_values("Id", ignore_index=True),
@@ -103,6 +113,7 @@ def read_competition(root, skip_bad=False, check_images=True):
         sample=sample,
         bad_test=bad_test,
         layout=layout,
+        problems={kind: list(offenders) for kind, offenders in problems.items() if offenders},
     )
 
 
@@ -258,7 +269,6 @@ def _report(root, problems, skip_bad, enough):
     lines = [
         f"  {len(offenders)} {kind}: {listed([shown(name) for name in offenders])}"
         for kind, offenders in problems.items()
-        if offenders
     ]
     if lines and not (skip_bad and enough):
         fix = FIX if enough else MEND

@@ -22,7 +22,7 @@ from pokefast.files import ROOT, RUNS, atomic_path
 from pokefast.options import run_cli
 from pokefast.report.comparison import (
     MOST,
-    image_paths,
+    disagreements,
     pairs_of,
     recent_pairs,
     summary,
@@ -30,7 +30,15 @@ from pokefast.report.comparison import (
 from pokefast.report.plots import FIGURES, RunFiles, draw_figures, to_svg
 from pokefast.scoring.metrics import metric_title
 
-__all__ = ["write_comparison", "write_report", "write_index", "newest_run", "main"]
+__all__ = [
+    "main",
+    "newest_run",
+    "render",
+    "write_comparison",
+    "write_index",
+    "write_page",
+    "write_report",
+]
 
 CHARTS = ("curves", "confusion", "f1", "class_counts", "reliability")  # as SVG; images stay HTML
 TEMPLATES = Path(__file__).with_name("templates")
@@ -46,11 +54,12 @@ def write_report(folder):
         raise UserError(f"{folder}: no metrics.json in it; the run has not finished")
     try:
         charts = {name: FIGURES[name](files) for name in CHARTS}
-        text = _render(
+        text = render(
             "run.html",
             charts={k: Markup(to_svg(v, k)) for k, v in charts.items() if v},
             wide=len(files.run["vocab"]) > 12,
             examples=files.examples or {},
+            suspects=files.suspects,
             name=files.folder.resolve().name,
             run=files.run,
             m=files.metrics,
@@ -59,7 +68,7 @@ def write_report(folder):
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, UndefinedError) as e:
         reason = f"{type(e).__name__}: {e}"
         raise UserError(f"{folder}: its files do not make a page ({reason})") from e
-    return _write(files.folder / "report.html", text)
+    return write_page(files.folder / "report.html", text)
 
 
 def write_index(runs=RUNS):
@@ -88,8 +97,8 @@ def write_index(runs=RUNS):
         "runs": [about for *_, about in finished],
         "pairs": recent_pairs([files for _, files, _ in finished]),
     }
-    text = _render("index.html", "index.js", rows=rows, others=others, data=data)
-    return _write(Path(runs) / "index.html", text)
+    text = render("index.html", "index.js", rows=rows, others=others, data=data)
+    return write_page(Path(runs) / "index.html", text)
 
 
 def write_comparison(together, rows, file):
@@ -99,9 +108,8 @@ def write_comparison(together, rows, file):
     """
     beside = [files.folder.resolve().parent == file.resolve().parent for files in together.files]
     runs = [_summary(*each) for each in zip(together.files, beside, strict=True)]
-    paths = image_paths(together.files[0])
-    data = {"runs": runs, "pairs": pairs_of(together, rows, paths)}
-    return _write(file, _render("compare.html", "index.js", data=data))
+    data, shown = {"runs": runs, "pairs": pairs_of(rows)}, disagreements(together, rows)
+    return write_page(file, render("compare.html", "index.js", data=data, shown=shown))
 
 
 def newest_run(runs=RUNS):
@@ -169,8 +177,10 @@ def _metric(m):
     return {"name": name, "title": metric_title(name), "value": m[name], "ends": ends}
 
 
-def _render(template, script=None, **values):
-    """A whole page. Its policy forbids everything from elsewhere, and any script but `script`."""
+def render(template, script=None, **values):
+    """A whole page from a template and its values. Its policy forbids everything from elsewhere,
+    and any script but `script`.
+    """
     jinja = Environment(
         loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
         autoescape=True,
@@ -204,7 +214,8 @@ def _short(path):
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
-def _write(file, text):
+def write_page(file, text):
+    """Write a page, whole or not at all; returns its path."""
     with atomic_path(file) as temp:
         temp.write_text(text, encoding="utf-8")
     return file

@@ -79,6 +79,11 @@ class RunFiles:
         return self._json("examples.json")
 
     @cached_property
+    def suspects(self):
+        """suspects.json: labels that are probably wrong."""
+        return self._json("suspects.json")
+
+    @cached_property
     def history(self):
         """history.csv."""
         file = self.folder / "history.csv"

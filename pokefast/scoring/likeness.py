@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-__all__ = ["FAR", "tell_apart"]
+__all__ = ["FAR", "MOST", "tell_apart"]
 
 FAR = 0.6  # area under the curve from which on it is worth a word
 FOLDS, COMPONENTS, MOST = 5, 50, 5000  # of cross-validation; of the vectors; images of each part
