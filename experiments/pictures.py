@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from pokefast import compare
 from pokefast.files import ROOT
 from pokefast.options import run_cli
 from pokefast.task import run_task
@@ -28,14 +29,21 @@ def main(
 ):
     """Train tasks 1 and 2 on the embedded data and copy the pictures of their runs."""
     out.mkdir(parents=True, exist_ok=True)
-    folders = {}
-    for name in ("task1", "task2"):
-        task = load_task(name)
-        folders[name] = run_task(task, replace(task.recipe(), epochs=epochs)).folder
+    folders = {name: short_run(name, epochs) for name in ("task1", "task2")}
     for name, (task, source) in PICTURES.items():
         shutil.copyfile(folders[task] / source, out / name)
         print(f"{out / name}")
     screenshot(folders["task2"] / "report.html", out / "report.png")
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "compare.html"
+        compare.main([short_run("task1", epochs, crop="threshold"), folders["task1"]], out=page)
+        screenshot(page, out / "together.png", size=(1000, 1000))
+
+
+def short_run(name, epochs, **options):
+    """The folder of a run of a task's first recipe, with other `options`."""
+    task = load_task(name)
+    return run_task(task, replace(task.recipe(), epochs=epochs, **options)).folder
 
 
 def screenshot(page, file, size=(1000, 1250)):

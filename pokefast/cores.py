@@ -1,5 +1,6 @@
 """How many cores this process may use, and threads that do not burn them while they wait."""
 
+import os
 import sys
 
 import joblib
@@ -9,9 +10,9 @@ __all__ = ["cores", "limit_threads"]
 
 def cores():
     """The number of cores that this process may use, by its affinity, its cgroup's quota and
-    `LOKY_MAX_CPU_COUNT`.
+    `LOKY_MAX_CPU_COUNT`; a share of them where torchrun has started several.
     """
-    return joblib.cpu_count()
+    return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def limit_threads():

@@ -114,6 +114,10 @@ class Options:
             raise UserError(f"{' '.join(given)}: they contradict each other; leave one out")
         if self.folds == 1:
             raise UserError("--folds 1: at least 2 take turns; 0 is a single split")
+        if self.folds and getattr(self, "early_stop", False):  # not every task has it
+            raise UserError(
+                f"--folds {self.folds} needs --no-early-stop: it would choose by the score"
+            )
         if self.valid_folder and self.folds:
             raise UserError(
                 f"--valid {self.valid_folder} needs --folds 0: folds take turns to validate"

@@ -38,6 +38,7 @@ from pokefast.scoring.likeness import FAR, tell_apart
 from pokefast.scoring.metrics import metric_title, scores
 from pokefast.scoring.submission import make_submission, write_submission
 from pokefast.training.checkpoint import CheckpointCallback, ResumeCallback, read_checkpoint
+from pokefast.training.distributed import DistributedCallback, is_main
 from pokefast.training.learner import fit, inputs, predict
 
 __all__ = [
@@ -106,7 +107,8 @@ def splitters(o):
 
 
 def train(task, competition, o, load, learn, folder, log, clock):
-    """(every `Fitted`, the learners that are submitted), their weights and history written.
+    """(every `Fitted`, the learners that are submitted), their weights and history written by the
+    first process.
 
     `load(options, splitter)` gives a Learner, `learn` is the first fit's. What an earlier call has
     finished is read from its files.
@@ -119,20 +121,24 @@ def train(task, competition, o, load, learn, folder, log, clock):
         place = place / f"fold{fold}" if o.folds else place / "model" if o.refit else place
         finished = (place / DESCRIPTION).exists()
         fits.append(_fit(task, learn, o, log, folder, place, fold, clock))
-        if not finished:  # later folds that an earlier call has finished are in the file too
+        if (
+            is_main() and not finished
+        ):  # later folds that an earlier call has finished are in the file too
             write_own_csv(folder / "history.csv", pd.concat([one.history for one in fits]))
         if o.for_prediction() != o:
             # other item transforms: `whole` has not what they need
             other = learner_on(task, competition, None, clock, o.for_prediction(), splitter)
             learn.dls = other.dls
-        save_model(place, learn, o)
+        if is_main():
+            save_model(place, learn, o)
     if not o.refit:
         return fits, [one.learn for one in fits]
     learn, epochs = load(o.for_refit(), AllSplitter()), max(one.epochs for one in fits)
     print(f"{task.name}: once more on all {learn.dls.train.n} labelled images", flush=True)
     o = replace(o.for_refit(), epochs=epochs)
     _fit(task, learn, o, None, folder, folder, "refit", clock)
-    save_model(folder, learn, o)
+    if is_main():
+        save_model(folder, learn, o)
     return fits, [learn]
 
 
@@ -178,7 +184,10 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
             print(f"goes on after epoch {state['epoch']}", flush=True)
         elif task.phase_one and (solved := task.phase_one(learn, o, validate)):
             first, left_out = solved.row, solved.left_out
-        cbs.append(CheckpointCallback(file, {"fold": fold, "first": first}))
+        if is_main():
+            cbs.append(CheckpointCallback(file, {"fold": fold, "first": first}))
+        if torch.distributed.is_initialized():
+            cbs.append(DistributedCallback())
         epochs = fit(learn, o, o.rates(), validate=validate, cbs=cbs)
     rows = [[fold, 0, *first]] if first else []
     values = learn.recorder.values if epochs and validate else []

@@ -62,6 +62,7 @@ from pokefast.steps import (
     test_loader,
     train,
 )
+from pokefast.training.distributed import from_main, is_main, main_first, processes
 
 __all__ = ["Result", "Task", "main", "open_competition", "read_line", "run_task"]
 
@@ -168,22 +169,13 @@ def _run(task, o, data, runs, submissions, folder, clock):
     """`run_task` for options `o`; `folder` is that of an unfinished run, or None."""
     check_wandb(o.wandb)
     choose_metric(o.metric)
-    with clock("prepare"):
-        competition = open_competition(data or task.data, task.name, o)
-        _check_same_images(folder, competition)
-        o, whole = _with_groups_enough(task, o, competition)
-        if whole is not None:
-            whole.prepare()
-    metric = choose_metric(o.metric, competition.vocab)
-    _say_metric(task, metric)
-    o = _adapted(task, o, competition, whole)
-    load = partial(learner_on, task, competition, whole, clock)
-    learn = load(o, splitters(o)[0])
-    describe_model(learn, o)  # raises before training what saving would raise after it
-    _say_parts(task, o, learn.dls, clock)
+    with main_first():
+        competition, o, metric, load, learn = _prepare(task, o, data, folder, clock)
     if folder is None:
-        folder = new_folder(runs, task.name)
-        write_run(folder, _about(task, o, competition))
+        folder = from_main(partial(_begin, task, o, competition, runs))
+    if not is_main():
+        train(task, competition, o, load, learn, folder, None, clock)
+        return Result(folder, {}, None)
     with unfinished(folder), _said_how_to_go_on(task, folder):
         log = WandbLog(o.wandb, task.name, folder)
         fits, models = train(task, competition, o, load, learn, folder, log, clock)
@@ -212,9 +204,39 @@ def _run(task, o, data, runs, submissions, folder, clock):
     return Result(folder, metrics, file)
 
 
+def _prepare(task, o, data, folder, clock):
+    """(competition, options that fit it, metric, function that gives a Learner for options and a
+    splitter, the first Learner).
+    """
+    with clock("prepare"):
+        competition = open_competition(data or task.data, task.name, o)
+        _check_same_images(folder, competition)
+        o, whole = _with_groups_enough(task, o, competition)
+        if whole is not None:
+            whole.prepare()
+    metric = choose_metric(o.metric, competition.vocab)
+    _say_metric(task, metric)
+    o = _adapted(task, o, competition, whole)
+    load = partial(learner_on, task, competition, whole, clock)
+    learn = load(o, splitters(o)[0])
+    describe_model(learn, o)  # raises before training what saving would raise after it
+    _say_parts(task, o, learn.dls, clock)
+    return competition, o, metric, load, learn
+
+
+def _begin(task, o, competition, runs):
+    """The folder of a new run."""
+    folder = new_folder(runs, task.name)
+    write_run(folder, _about(task, o, competition))
+    return folder
+
+
 def main(task, argv=None):
-    """Run `task` with the options of a command line; returns the exit status."""
-    with stoppable():
+    """Run `task` with the options of a command line; returns the exit status.
+
+    Started by torchrun, several processes train one model.
+    """
+    with stoppable(), processes():
         return to_exit_status(lambda: run_task(task, *read_line(task, argv)))
 
 
@@ -243,7 +265,8 @@ def read_line(task, argv=None):
         if given:
             flags = ", ".join(flag(name, value) for name, value in given.items())
             raise UserError(f"--resume: its options are those of the run; leave out {flags}")
-        return None, None, out, newest_unfinished(_output(task, out)[0], task.name, resume)
+        newest = partial(newest_unfinished, _output(task, out)[0], task.name, resume)
+        return None, None, out, from_main(newest)
     data, recipe = given.pop("data", None), given.pop("recipe", None)
     return task.recipe(recipe, **given), data, out, None
 

@@ -109,10 +109,6 @@ class TransferOptions(Options):
             raise UserError(
                 f"--mix {self.mix} needs plain cross-entropy: --imbalance sampler or none"
             )
-        if self.folds and self.early_stop:
-            raise UserError(
-                f"--folds {self.folds} needs --no-early-stop: it would choose by the score"
-            )
 
     def resolved(self):
         """With the network that "auto" stands for here; says so where it is not ResNet-50."""

@@ -42,6 +42,7 @@ EXEMPT = {
     "make wandb-workspace": "network; tests/test_workspace.py",
     ".venv/bin/wandb sweep": "network; tests/experiments/test_sweeps.py",
     ".venv/bin/python -m pytest": "tests themselves",
+    "torchrun": "several processes; tests/training/test_distributed.py",
     "python leaves.py": "tests/test_new.py",
     "python -m pokefast new": "tests/test_new.py",
     "python -m pokefast.predict runs/leaves-*": "tests/test_new.py",

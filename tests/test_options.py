@@ -137,3 +137,9 @@ def test_a_commands_options_reach_its_main_with_their_types():
 def test_a_user_error_is_one_line_without_a_traceback(capsys):
     assert run_cli(command, ["--epochs", "13"]) == 2
     assert capsys.readouterr().err == "error: thirteen\n"
+
+
+@pytest.mark.parametrize("name", ["task2", "task3"])
+def test_folds_do_not_stop_early_by_the_part_that_scores_them(name):
+    with pytest.raises(UserError, match="--no-early-stop"):
+        load_task(name).recipe("report", folds=3)

@@ -6,6 +6,7 @@ import tempfile
 import numpy as np
 import torch
 from fastai.data.core import TfmdDL
+from fastai.torch_core import to_detach
 from fastai.vision.augment import RandTransform, Resize
 from fastcore.basics import chunked
 
@@ -28,7 +29,9 @@ class MemoryDL(TfmdDL):
     Items are read and transformed once, by worker processes, into a uint8 array [n, channels,
     height, width]; a batch is an index into it (12 against 280 microseconds a 64-pixel image).
     Training augmentation belongs in `batch_tfms`. `weights`, one for each item, makes a shuffled
-    loader draw by them with replacement. Loaders of different parts can `share` one array.
+    loader draw by them with replacement. Loaders of different parts can `share` one array. With
+    `share_of = (rank, n)` batches hold every n-th image from the rank-th on; where they do not come
+    out even, the first ones again.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class MemoryDL(TfmdDL):
         self.weights = weights
         self._arrays = {} if arrays is None else arrays  # shared by all loaders of one dataset
         self._rows = rows  # of the arrays, [n], where they hold more than this dataset
+        self.share_of = None
 
     def new(self, dataset=None, cls=None, **kwargs):
         """As `TfmdDL.new`, which would lose the constructor's own arguments."""
@@ -116,10 +120,17 @@ class MemoryDL(TfmdDL):
         self.prepare()
         types, data = self._arrays["types"], self._on_device()
         for chunk in chunked(samps, self.bs, self.drop_last):
+            if self.share_of is not None:
+                rank, n = self.share_of
+                chunk = np.resize(chunk, -(-len(chunk) // n) * n)[rank::n]
             # index_select copies, so that a transform that works in place cannot change the data
-            rows = torch.tensor(chunk)
+            rows = torch.as_tensor(chunk)
             rows = (rows if self._rows is None else self._rows[rows]).to(data[0].device)
             yield tuple(t(d.index_select(0, rows)) for t, d in zip(types, data, strict=True))
+
+    def to_detach(self, b, cpu=True, gather=False):
+        """As fastai's, of this process alone: it would gather wherever torchrun started it."""
+        return to_detach(b, cpu, gather=False)
 
     def _decode(self):
         for tfm in self.after_item.fs:

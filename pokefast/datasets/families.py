@@ -7,6 +7,7 @@ its type. The list is written out, so that it cannot move.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from pokefast.datasets.compose import PlannedImage, plan_species
 
-__all__ = ["SPECIES", "UNTOUCHED", "find_untouched", "plan_apart"]
+__all__ = ["SPECIES", "UNTOUCHED", "find_families", "plan_apart"]
 
 SPECIES = ("all", "familiar", "untouched")  # what `make real-data` may draw task 3 from
 UNTOUCHED = frozenset((
@@ -28,8 +29,8 @@ UNTOUCHED = frozenset((
 # First members of 46 of 230 families, which are 104 of the 460 species that have art.
 
 
-def find_untouched(pokedex: Path) -> frozenset[str]:
-    """The keys of all species of a pokedex (JSON) whose family is `UNTOUCHED`."""
+def find_families(pokedex: Path) -> dict[str, str]:
+    """The first member's key of the family of every species of a pokedex (JSON)."""
     entries = json.loads(Path(pokedex).read_text(encoding="utf-8"))
     keys = {entry["name"]: key for key, entry in entries.items() if "name" in entry}
 
@@ -38,26 +39,34 @@ def find_untouched(pokedex: Path) -> frozenset[str]:
             key = before
         return key
 
-    return frozenset(key for key in entries if first(key) in UNTOUCHED)
+    return {key: first(key) for key in entries}
 
 
 def plan_apart(
     species: Mapping[str, Sequence[str]],
-    untouched: frozenset[str],
+    families: Mapping[str, str],
     rng: np.random.Generator,
     images: int = 3,
     test_fraction: float = 0.2,
 ) -> list[PlannedImage]:
-    """Task 3 with the `untouched` species in the hidden test alone, beside as many familiar ones of
-    every class; training on the other familiar ones.
+    """Task 3 with the `UNTOUCHED` of the `families` in the hidden test alone, beside other whole
+    families, drawn at random, of no more species of any class; training on the rest.
 
-    A class keeps `test_fraction` of its familiar species for training at least.
+    Whole families, as a species is much easier where training has another stage of it. A class
+    keeps `test_fraction` of its familiar species for training at least.
     """
-
-    def hidden(names):
-        apart = [name for name in names if name in untouched]
-        known = [name for name in names if name not in untouched]
-        most = len(known) - max(1, round(len(known) * test_fraction))
-        return {*apart, *rng.permutation(known)[: min(len(apart), most)].tolist()}
-
-    return plan_species(species, hidden, images)
+    hidden, most, known = set(), {}, {}
+    for kind, names in species.items():
+        apart = {name for name in names if families[name] in UNTOUCHED}
+        rest = len(names) - len(apart)
+        hidden |= apart
+        most[kind] = min(len(apart), rest - max(1, round(rest * test_fraction)))
+        for name in names:
+            if name not in apart:
+                known.setdefault(families[name], []).append((kind, name))
+    for first in rng.permutation(sorted(known)).tolist():
+        sizes = Counter(kind for kind, _ in known[first])
+        if all(size <= most[kind] for kind, size in sizes.items()):
+            hidden |= {name for _, name in known[first]}
+            most = {kind: left - sizes[kind] for kind, left in most.items()}
+    return plan_species(species, hidden.intersection, images)

@@ -9,8 +9,8 @@ apt-get unless --photos is given. The first run takes some minutes and keeps 50 
 --cache; a step that was finished is not repeated. Never commit what it makes.
 Tasks 1 and 2: 124 species, 3,600 + 900 images. Task 3: 460 species, 1,104 + 276 images of 320x320,
 split by species. With `--species familiar` or `untouched` there is task 3 alone: without the
-families that take part in no choice (families.py), or with these in the hidden test, beside as many
-familiar species.
+families that take part in no choice (families.py), or with these in the hidden test, beside other
+whole families.
 """
 
 import io
@@ -32,7 +32,7 @@ from pokefast.datasets.compose import (
     plan_art,
     plan_icons,
 )
-from pokefast.datasets.families import SPECIES, find_untouched, plan_apart
+from pokefast.datasets.families import SPECIES, UNTOUCHED, find_families, plan_apart
 from pokefast.datasets.fetch import (
     ART_SPECIES,
     ART_WIDTH,
@@ -128,7 +128,7 @@ def make_real_data(
     settings["photos"] = str(assets.photos.resolve())
     if species != "all":
         settings["species"] = species
-    untouched = find_untouched(assets.pokedex) if species != "all" else frozenset()
+    families = find_families(assets.pokedex)
     photos: list[Image.Image] = []
 
     def build(root: Path, task: int) -> list[tuple]:
@@ -139,7 +139,7 @@ def make_real_data(
         paths: dict[str, Path] = {}
         for kind, entries in read_species(assets.pokedex, highest).items():
             for number, key in entries:
-                if species == "familiar" and key in untouched:
+                if species == "familiar" and families[key] in UNTOUCHED:
                     continue
                 path = folder / (
                     f"{number}.png" if task == 3 else f"{ICON_FILES.get(key, key)}.png"
@@ -152,7 +152,7 @@ def make_real_data(
         if task != 3:
             plan = plan_icons(names, rng, train_counts, test_counts)
         elif species == "untouched":
-            plan = plan_apart(names, untouched, rng)
+            plan = plan_apart(names, families, rng)
         else:
             plan = plan_art(names, rng)
         size = ART_WIDTH if task == 3 else None

@@ -5,6 +5,10 @@ that another has wrong.
 `pokefast.compare` was given: the same script draws both, from the same data.
 """
 
+import base64
+import io
+from contextlib import suppress
+
 import numpy as np
 import pandas as pd
 
@@ -12,7 +16,6 @@ from pokefast.data.competition import competition_of_run
 from pokefast.errors import UserError
 from pokefast.files import write_json
 from pokefast.images import open_image
-from pokefast.report.plots import to_data_uri
 from pokefast.report.together import Together
 from pokefast.runs import read_json
 from pokefast.scoring.metrics import METRICS, metric_title
@@ -22,15 +25,15 @@ __all__ = [
     "MOST",
     "beside_first",
     "differing",
-    "disagreements",
+    "image_paths",
     "pairs_of",
     "recent_pairs",
     "summary",
 ]
 
 MOST = 5  # runs side by side
-RECENT = 3  # earlier runs that a finished one is compared with at once: some 0.2 s each
-SHOWN = 12  # images of a kind
+RECENT = 3  # runs that are compared, with as many before them, when the page of all is written
+SHOWN, SIDE = 8, 96  # images of a kind, and pixels of their longer side
 PAIRS = "compared.json"  # in a run's folder: how it does beside runs that finished before it
 
 
@@ -68,11 +71,35 @@ def beside_first(together):
     return rows
 
 
-def pairs_of(rows):
-    """Rows of `beside_first` as a page's script takes them: numbers in place of ids."""
-    keys = ("of", "images", "difference", "low", "high")
-    counts = [{key: len(row[key]) for key in ("better", "worse")} for row in rows]
-    return [{k: row[k] for k in keys} | n for row, n in zip(rows, counts, strict=True)]
+def pairs_of(together, rows, paths):
+    """The rows of `beside_first` for a page's script: in the place of ids a dict of their number
+    `n` and the first few, `shown`: id, truth, what the `wrong` run says and a small `image` as a
+    data URI, None where the id is not in `paths`, as `image_paths` gives them.
+    """
+    truth = together.local.set_index("Id")["truth"]
+    says = [together.predicted(i) for i in range(len(together.names))]
+    found = []
+    for number, row in enumerate(rows, 1):
+        row = dict(row)
+        for key, wrong in (("better", says[0]), ("worse", says[number])):
+            shown = [
+                {
+                    "id": i,
+                    "truth": truth[i],
+                    "wrong": wrong[i],
+                    "image": _thumbnail(paths[i]) if i in paths else None,
+                }
+                for i in row[key][:SHOWN]
+            ]
+            row[key] = {"n": len(row[key]), "shown": shown}
+        found.append(row)
+    return found
+
+
+def image_paths(files):
+    """{id: path} of a run's labelled images, empty where its data is gone."""
+    competition = competition_of_run(files.folder)
+    return {} if competition is None else dict(competition.train[["Id", "path"]].to_numpy())
 
 
 def recent_pairs(finished):
@@ -83,28 +110,35 @@ def recent_pairs(finished):
     """
     found = []
     for i, files in enumerate(finished):
-        file, rows = files.folder / PAIRS, []
+        file, rows, is_recent = files.folder / PAIRS, [], i >= len(finished) - RECENT
         if file.exists():
-            rows = read_json(file)
-        elif i >= len(finished) - RECENT and (key := _comparable(files)):
-            earlier = [other for other in finished[:i] if _comparable(other) == key]
-            rows = [row for other in earlier[-RECENT:] for row in _pair(other, files)]
-            if rows:
-                write_json(file, rows)
+            with suppress(UserError):  # damaged: no pairs
+                rows = read_json(file)
+        elif is_recent and (earlier := _comparable(finished[:i], files)[-RECENT:]):
+            paths = image_paths(files)
+            rows = [row for other in earlier for row in _pair(other, files, paths)]
+            write_json(file, rows)
+        if not is_recent:  # hundreds of runs' images would make a page of many megabytes
+            bare = [{key: row[key] | {"shown": []} for key in ("better", "worse")} for row in rows]
+            rows = [row | without for row, without in zip(rows, bare, strict=True)]
         found += rows
     return found
 
 
-def _comparable(files):
-    """What two runs must share to be compared, or None."""
-    metric = files.metrics.get("metric")
-    images = files.run.get("images")
-    return (metric, images) if metric in METRICS and images else None
+def _comparable(others, files):
+    """Those of `others` that have the metric and the images of a run."""
+
+    def key(each):
+        return each.metrics.get("metric"), each.run.get("images")
+
+    metric, images = key(files)
+    return [o for o in others if key(o) == (metric, images)] if images and metric in METRICS else []
 
 
-def _pair(first, second):
+def _pair(first, second, paths):
     try:
-        return pairs_of(beside_first(Together([first, second])))
+        together = Together([first, second])
+        return pairs_of(together, beside_first(together), paths)
     except UserError:  # not of one kind: no pair
         return []
 
@@ -138,35 +172,9 @@ def _curves(history, metric):
     }
 
 
-def disagreements(together, rows):
-    """Images for a page: (title, number of all, list of at most `SHOWN`: image as a data URI or
-    None, id, truth, and what the first run and the other predict) for both kinds of each of the
-    `rows` of `beside_first`; images come from the first run's data, where it is still there.
-    """
-    competition = competition_of_run(together.files[0].folder)
-    paths = {} if competition is None else competition.train.set_index("Id")["path"]
-    local = together.local.set_index("Id")["truth"]
-    said = [table.set_index("Id")["predicted"] for table in map(_local, together.tables)]
-    found = []
-    for number, row in enumerate(rows, 1):
-        first, name = row["of"]
-        for key, title in (("better", (name, first)), ("worse", (first, name))):
-            shown = [
-                {
-                    "id": i,
-                    "image": _thumbnail(paths[i]) if i in paths else None,
-                    "truth": local[i],
-                    "wrong": said[0 if key == "better" else number][i],
-                }
-                for i in row[key][:SHOWN]
-            ]
-            found.append({"right": title[0], "wrong": title[1], "n": len(row[key]), "shown": shown})
-    return found
-
-
 def _thumbnail(file):
-    return to_data_uri(np.asarray(open_image(file)) / 255)
-
-
-def _local(table):
-    return table[table["part"] == "local"]
+    image = open_image(file)
+    image.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -22,7 +22,7 @@ from pokefast.files import ROOT, RUNS, atomic_path
 from pokefast.options import run_cli
 from pokefast.report.comparison import (
     MOST,
-    disagreements,
+    image_paths,
     pairs_of,
     recent_pairs,
     summary,
@@ -108,8 +108,9 @@ def write_comparison(together, rows, file):
     """
     beside = [files.folder.resolve().parent == file.resolve().parent for files in together.files]
     runs = [_summary(*each) for each in zip(together.files, beside, strict=True)]
-    data, shown = {"runs": runs, "pairs": pairs_of(rows)}, disagreements(together, rows)
-    return write_page(file, render("compare.html", "index.js", data=data, shown=shown))
+    paths = image_paths(together.files[0])
+    data = {"runs": runs, "pairs": pairs_of(together, rows, paths)}
+    return write_page(file, render("compare.html", "index.js", data=data))
 
 
 def newest_run(runs=RUNS):

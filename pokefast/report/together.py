@@ -69,6 +69,10 @@ class Together:
         rows = [self._rows(table, part).loc[ids, columns] for table in self.tables]
         return np.stack([table.to_numpy(float) for table in rows])
 
+    def predicted(self, number):
+        """The class that run number `number` says of each image of `local`, by Id."""
+        return self._rows(self.tables[number], "local")["predicted"]
+
     @property
     def truth(self):
         """Class numbers of `local`."""

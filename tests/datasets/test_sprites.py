@@ -220,7 +220,8 @@ def test_untouched_families_are_in_no_part_or_in_the_hidden_test_alone(tmp_path,
     pokedex["combee"] = {"name": "Combee", "num": 900, "types": ["Bug"]}
     pokedex["bug2"] |= {"name": "Two", "prevo": "Combee"}  # a family of the list
     assets.pokedex.write_text(json.dumps(pokedex))
-    assert families.find_untouched(assets.pokedex) == {"combee", "bug2"}
+    first = families.find_families(assets.pokedex)
+    assert first["bug2"] == first["combee"] == "combee" and first["bug1"] == "bug1"
     found = {}
     for species in families.SPECIES[1:]:
         out = tmp_path / species
@@ -232,6 +233,18 @@ def test_untouched_families_are_in_no_part_or_in_the_hidden_test_alone(tmp_path,
     assert found["untouched"]["bug2", "Test"] == 3
     bugs = [name for name, split in found["untouched"] if split == "Test"]
     assert len(bugs) == 2 and all(name.startswith("bug") for name in bugs)  # one familiar beside it
+
+
+def test_beside_untouched_families_other_whole_families_are_hidden():
+    apart = sorted(families.UNTOUCHED)[:4]
+    species = {"Bug": [*apart, *(f"b{i}" for i in range(12))], "Fire": ["f0", "f1", "f2"]}
+    first = {name: name for names in species.values() for name in names}
+    first |= {f"b{i}": f"b{i - i % 3}" for i in range(12)}  # families of three
+    plan = families.plan_apart(species, first, np.random.default_rng(0))
+    hidden = {image.species for image in plan if image.split == "Test"}
+    known = hidden - set(apart)
+    assert len(known) == 3 and len({first[name] for name in known}) == 1
+    assert hidden >= set(apart) and not hidden & {"f0", "f1", "f2"}
 
 
 def test_the_list_of_untouched_families_does_not_move():

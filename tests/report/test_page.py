@@ -188,7 +188,9 @@ def test_runs_that_are_ticked_stand_side_by_side(runs, browser):
     shown = [f"{abs(pair[k]):.3f}" for k in ("difference", "low", "high")]
     cells = each(browser, "#together .lines tbody tr:last-child td", "e.innerText")
     assert re.findall(r"[\d.]+\d", cells[1]) == shown and cells[3] == "40"
-    assert int(cells[4]) == pair["better"] and int(cells[5]) == pair["worse"]
+    assert int(cells[4]) == pair["better"]["n"] and int(cells[5]) == pair["worse"]["n"]
+    assert f"Only {other} is right: {cells[4]}" in text or cells[4] == "0"
+    assert len(each(browser, "#together figure", "1")) == int(cells[4]) + int(cells[5])
     assert len(each(browser, "#together polyline", "1")) == 6  # three charts of two
     assert browser.get_log("browser") == []
     assert each(browser, "tbody.rows input", "e.disabled").count(True) == 1  # the unfinished one

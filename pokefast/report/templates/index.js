@@ -87,7 +87,7 @@ function scores(runs) {
       text = signed(pair.difference) + " (" + signed(pair.low) + " to " + signed(pair.high) + ")";
       if (pair.low <= 0 && pair.high >= 0) { text += " *"; chance = true; }
     }
-    return [nameOf(run, i), text, own, pair.images, pair.better, pair.worse];
+    return [nameOf(run, i), text, own, pair.images, pair.better.n, pair.worse.n];
   });
   var note = "Difference: to the first run, on images that both predicted without having seen them, with the interval that holds it in 95 of 100 such sets of images.";
   if (chance) note += " * may be chance.";
@@ -159,15 +159,38 @@ function curves(runs) {
   Object.keys(titles).forEach(function (title) { chart(grid, title, runs); });
 }
 
+function images(found, right, wrong) {
+  if (!found.shown.length) return;
+  var some = found.n > found.shown.length ? "; the " + found.shown.length + " whose probabilities differ most." : ".";
+  var note = "And " + wrong.name + " is wrong. True class, and below it what the wrong run says" + some;
+  var grid = make(section("Only " + right.name + " is right: " + found.n, note), "div", null, { "class": "grid" });
+  found.shown.forEach(function (i) {
+    var figure = make(grid, "figure"), box = make(figure, "div"), caption = make(figure, "figcaption");
+    if (i.image) make(box, "img", null, { src: i.image, alt: i.id });
+    make(caption, "b", i.truth);
+    make(caption, "br");
+    caption.append(i.wrong);
+    if (i.image) { caption.title = i.id; return; }
+    make(caption, "br");
+    caption.append(i.id);
+  });
+}
+
 function show(runs) {
   place.replaceChildren();
   if (runs.length < 2) return;
   scores(runs);
   curves(runs);
   options(runs);
+  runs.slice(1).forEach(function (run) {
+    var pair = pairOf(runs[0], run);
+    if (!pair) return;
+    images(pair.better, run, runs[0]);
+    images(pair.worse, runs[0], run);
+  });
   if (!boxes.length) return;
   var folders = runs.map(function (run) { return run.folder; }).join(" ");
-  make(section("As a page with the images on which they differ"), "pre", data.command.join(folders));
+  make(section("The same as a page, computed anew"), "pre", data.command.join(folders));
 }
 
 function ticked() {
