@@ -79,6 +79,7 @@ function scores(runs) {
   var rows = runs.map(function (run, i) {
     var own = run.score === null ? "not known" : run.score.toFixed(4);
     if (run.ends[0] !== null) own += " (" + run.ends[0].toFixed(3) + " to " + run.ends[1].toFixed(3) + ")";
+    if (run.metric !== first.metric) own += " " + run.metric;
     if (!i) return [nameOf(run, 0), "", own, "", "", ""];
     var pair = pairOf(first, run);
     if (!pair) { asked = true; return [nameOf(run, i), "?", own, "", "", ""]; }
