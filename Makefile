@@ -95,8 +95,10 @@ options-page: $(ENV_STAMP)  ## docs/options.md, from the scripts
 pictures: $(ENV_STAMP)  ## docs/pictures/ for the README, from runs on the embedded data
 	$(RUN) experiments.pictures $(ARGS)
 
+# folders whose files take longest come first, so that no process is left with a long one at the end
+SLOWEST := $(addprefix tests/,tasks training prediction experiments)
 test: $(ENV_STAMP) lint  ## lint and all tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(SLOWEST) tests $(ARGS)
 
 test-more: $(ENV_STAMP)  ## what takes minutes: fastai's habits and ONNX files, all three tasks; the demo in a browser
 	MORE_TESTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/tasks/test_habits.py tests/prediction/test_onnx.py tests/test_demo.py $(ARGS)

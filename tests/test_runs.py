@@ -1,6 +1,9 @@
 """A run's folder: its own, its table of probabilities, its format."""
 
 import json
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -74,3 +77,26 @@ def test_another_format_is_refused_in_one_line(tmp_path):
     (tmp_path / "run.json").unlink()
     with pytest.raises(UserError, match="no such file"):
         read_run(tmp_path)
+
+
+CLEANING = """
+import time
+from pokefast.runs import stoppable
+
+with stoppable():
+    try:
+        print("works", flush=True)
+        time.sleep(120)
+    finally:
+        print("cleans up", flush=True)
+        time.sleep(120)
+"""
+
+
+def test_a_second_ctrl_c_leaves_at_once():
+    line = [sys.executable, "-W", "ignore", "-c", CLEANING]
+    process = subprocess.Popen(line, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    for said in ("works", "cleans up"):
+        assert process.stdout.readline().strip() == said
+        process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130 and process.stderr.read() == ""
