@@ -7,10 +7,11 @@ MODULE = $(PY) -W ignore::FutureWarning -W ignore::DeprecationWarning -m
 # the user's RUN=runs/... takes its place in targets that use MODULE
 RUN = $(MODULE)
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(ARGS)
+CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/pokefast
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data emoji-data task1 task2 task3 new check score bench ablations lr-find report compare blend export demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel lint lock clean
+.PHONY: help env data real-data emoji-data task1 task2 task3 new check score bench ablations lr-find report compare blend export demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel lint lock clean clean-cache
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +58,7 @@ check: $(ENV_STAMP)  ## what to know before training, one page [DATA=dir]; after
 score: $(ENV_STAMP)  ## hidden-test score of every file in submissions/ [SOLUTION=file ARGS="--metric log_loss"]
 	$(RUN) pokefast.scoring.score $(if $(SOLUTION),--solution "$(SOLUTION)") $(ARGS)
 
-bench: $(ENV_STAMP)  ## speed beside plain fastai and the bare steps, TASK=1 or 2
+bench: $(ENV_STAMP)  ## speed beside plain fastai, the bare steps and a busy machine, TASK=1 or 2
 	$(RUN) experiments.bench --task task$(or $(TASK),1) $(OPTIONS)
 
 ablations: $(ENV_STAMP)  ## the report's experiments and ours, results/ablations.md [TASK ROWS SEEDS BUDGET(minutes) JOBS DATA(of task1/ to solution/)]
@@ -123,6 +124,9 @@ lint: $(ENV_STAMP)  ## ruff: check and format
 
 lock: $(ENV_STAMP)  ## requirements.lock: the versions that the tests pass with
 	$(PY) -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' | grep == > requirements.lock
+
+clean-cache:  ## remove decoded images and near-duplicate groups that are kept for the next run
+	rm -rf "$(CACHE)"/kept "$(CACHE)"/pairs-*.npz "$(CACHE)"/copies-*.npz "$(CACHE)"/groups-*.csv
 
 clean:  ## remove runs and caches; environment, data and submissions stay
 	rm -rf runs .pytest_cache .ruff_cache

@@ -19,11 +19,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pokefast.cache import kept_arrays
 from pokefast.crops.groups import add_groups
 from pokefast.data.competition import read_competition
 from pokefast.data.splits import FoldSplitter
 from pokefast.errors import UserError
-from pokefast.files import ROOT, kept_arrays, read_csv
+from pokefast.files import read_csv
 from pokefast.images import PILImageRGB
 from pokefast.models.backbones import arch_stats, read_weights
 from pokefast.options import run_cli
@@ -40,12 +41,9 @@ C = 0.01  # inverse strength of the head's weight penalty, on standardised featu
 
 def features(
     paths,  # of n pictures
-    cache: Path = ROOT / ".cache",  # where they are kept
 ) -> np.ndarray:  # float32 (n, 1280): average-pooled maps of the frozen network
     "ImageNet features of whole pictures, squeezed to a square; computed once."
-    found = kept_arrays(
-        "features", f"{ARCH} {SIZE}", paths, lambda p: {"features": _extract(p)}, cache
-    )
+    found = kept_arrays("features", f"{ARCH} {SIZE}", paths, lambda p: {"features": _extract(p)})
     return found["features"]
 
 

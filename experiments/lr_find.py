@@ -14,6 +14,8 @@ from pokefast.errors import UserError
 from pokefast.files import RUNS
 from pokefast.options import choice, run_cli
 from pokefast.report.plots import ACCENT, GREY, save
+from pokefast.steps import Clock, decoded, learner_on
+from pokefast.task import open_competition
 from tasks import TASKS, load_task
 
 __all__ = ["main"]
@@ -58,7 +60,10 @@ def main(
     task = load_task(task)
     o = task.recipe(recipe).resolved()
     o = replace(o, bs=bs or o.bs)
-    learn = task.get_learner(task.get_dls(data, o), o)
+    competition, whole, _ = decoded(
+        task, open_competition(data, task.name, o, check_images=False), o
+    )
+    learn = learner_on(task, competition, whole, Clock(), o, None)
     try:
         with learn.no_bar():
             found = learn.lr_find(num_it=num_it, show_plot=False, suggest_funcs=tuple(SUGGESTIONS))

@@ -1,21 +1,18 @@
 """Where things live, and writing them so that a reader never sees half a file."""
 
-import hashlib
 import json
 import os
 import re
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from zipfile import BadZipFile
 
-import numpy as np
 import pandas as pd
 
 from pokefast.errors import UserError
 
 __all__ = ["HALF", "ROOT", "DATA", "RUNS", "SUBMISSIONS"]
-__all__ += ["as_written", "atomic_folder", "atomic_path", "cache_dir", "kept_arrays", "no_formula"]
+__all__ += ["as_written", "atomic_folder", "atomic_path", "cache_dir", "no_formula"]
 __all__ += ["read_csv", "read_own_csv", "write_json", "write_own_csv"]
 
 HERE = Path(__file__).resolve().parents[1]
@@ -33,34 +30,6 @@ def cache_dir():
     ~/.cache/pokefast.
     """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pokefast"
-
-
-def kept_arrays(name, version, paths, make, cache=None):
-    """The dict of arrays that `make(paths)` gives for image files, kept for the next run as
-    `name`-... in the folder `cache`, by default `cache_dir()`.
-
-    What is kept is known by the files' names, sizes and times and by `version`, any text, which
-    changes with the method. Where it cannot be written, that is said. Raises UserError naming a
-    file that cannot be read.
-    """
-    digest = hashlib.sha256(f"{version}\n".encode())
-    for path in map(Path, paths):
-        try:
-            stat = path.stat()
-        except OSError as e:
-            raise UserError(f"{path}: cannot be read ({e})") from None
-        digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    kept = Path(cache or cache_dir()) / f"{name}-{digest.hexdigest()[:16]}.npz"
-    # not there, or damaged
-    with suppress(OSError, ValueError, EOFError, BadZipFile), np.load(kept) as found:
-        return dict(found)
-    arrays = make(list(paths))
-    try:
-        with atomic_path(kept) as temp, open(temp, "wb") as file:
-            np.savez(file, **arrays)
-    except OSError as e:
-        print(f"NOTE: the next run makes {name} again: {kept} ({e.strerror})")
-    return arrays
 
 
 @contextmanager

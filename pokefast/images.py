@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pokefast.cores import cores
 from pokefast.errors import UserError
+from pokefast.progress import progress
 
 __all__ = [
     "FORMATS",
@@ -91,7 +92,8 @@ def image_errors(files):
     """A dict of those of `files` that cannot be read, with the reasons; threads read them."""
     files = list(files)
     with ThreadPoolExecutor(cores()) as pool:  # Pillow decodes outside the interpreter's lock
-        return {f: e for f, e in zip(files, pool.map(image_error, files), strict=True) if e}
+        found = progress(pool.map(image_error, files), len(files), "images checked")
+        return {f: e for f, e in zip(files, found, strict=True) if e}
 
 
 def image_facts(file):

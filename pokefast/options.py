@@ -99,6 +99,7 @@ class Options:
     test_folder: Path | None = None  # folder of the images to predict (or --test DIR)
     sample: Path | None = None  # sample submission, whose columns, ids and order are taken
     skip_bad: bool = False  # go on without bad rows and images
+    cache: bool = True  # keep decoded images for the next run, in the user's cache folder
     wandb: Literal["off", "offline", "online"] = "off"  # log to Weights & Biases
 
     # Whether phase one gives every image's score without its group (a field where a task has that).

@@ -16,7 +16,8 @@ from pokefast.images import IMAGE_SUFFIXES
 from pokefast.names import shown
 from pokefast.options import run_cli
 from pokefast.prediction.onnx_file import open_predictor
-from pokefast.prediction.predictor import load_predictor, unreadable, unreadable_error
+from pokefast.prediction.pipeline import UnreadableError
+from pokefast.prediction.predictor import load_predictor
 
 __all__ = ["find_pictures", "load_predictor", "main"]
 
@@ -61,9 +62,13 @@ def main(
         raise UserError("--json --csv: choose one of them")
     files = [str(p) for p in find_pictures(pictures)]
     predictor = open_predictor(run)
-    bad = unreadable(files)
-    files = [file for file in files if file not in bad]
-    vocab, rows = predictor.vocab, predictor.probabilities(files).tolist()
+    vocab, bad = predictor.vocab, None
+    try:
+        rows = predictor.probabilities(files)
+    except UnreadableError as e:
+        bad, files = e, [file for file in files if file not in e.bad]
+        rows = predictor.probabilities(files)
+    rows = rows.tolist()
     best = [vocab[row.index(max(row))] for row in rows]
     table = [["picture", "class", *vocab]]
     table += [[file, label, *row] for file, label, row in zip(files, best, rows, strict=True)]
@@ -84,7 +89,7 @@ def main(
         print_table(table)
     if bad:
         sys.stdout.flush()
-        raise unreadable_error(bad)
+        raise bad
 
 
 def _cell(value):

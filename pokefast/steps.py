@@ -12,9 +12,11 @@ import pandas as pd
 import torch
 
 from pokefast.crops.groups import kept_pairs
+from pokefast.data.competition import usable
 from pokefast.data.splits import AllSplitter, FoldSplitter, group_numbers
 from pokefast.errors import UserError
 from pokefast.files import read_own_csv, write_json, write_own_csv
+from pokefast.images import image_error
 from pokefast.names import shown
 from pokefast.prediction.model_file import (
     DESCRIPTION,
@@ -47,6 +49,7 @@ __all__ = [
     "Fitted",
     "average_alike",
     "calibrate",
+    "decoded",
     "items_of",
     "learner_on",
     "parts_alike",
@@ -121,14 +124,11 @@ def train(task, competition, o, load, learn, folder, log, clock):
         place = place / f"fold{fold}" if o.folds else place / "model" if o.refit else place
         finished = (place / DESCRIPTION).exists()
         fits.append(_fit(task, learn, o, log, folder, place, fold, clock))
-        if (
-            is_main() and not finished
-        ):  # later folds that an earlier call has finished are in the file too
+        # later folds that an earlier call has finished are in the file too
+        if is_main() and not finished:
             write_own_csv(folder / "history.csv", pd.concat([one.history for one in fits]))
         if o.for_prediction() != o:
-            # other item transforms: `whole` has not what they need
-            other = learner_on(task, competition, None, clock, o.for_prediction(), splitter)
-            learn.dls = other.dls
+            learn.dls = task.get_dls(competition, o.for_prediction(), splitter)
         if is_main():
             save_model(place, learn, o)
     if not o.refit:
@@ -142,18 +142,40 @@ def train(task, competition, o, load, learn, folder, log, clock):
     return fits, [learn]
 
 
+def decoded(task, competition, o):
+    """(competition, loader of its labelled images, of its test images), all of them decoded or
+    taken from the cache; the last is None where there are none.
+
+    Raises UserError for images that cannot be read; `o.skip_bad` leaves them out.
+    """
+    # fastai looks at the first image: a good one, if there is any
+    good = (i for i, path in enumerate(competition.train["path"]) if not image_error(path))
+    first, rows = next(good, 0), np.arange(len(competition.train))
+    rows = [first, *np.delete(rows, first)]
+    some = replace(competition, train=competition.train.iloc[rows])
+    plain = replace(o, split="image", average=False, groups=None, group=None)
+    dls = task.get_dls(some, plain, AllSplitter())
+    loaders = [dls.train]
+    if len(competition.test):
+        if o.for_prediction() != o:
+            dls = task.get_dls(some, plain.for_prediction(), AllSplitter())
+        loaders.append(dls.test_dl(competition.test))
+    errors = {}
+    for dl in loaders:
+        paths = dl.items["path"].iloc
+        errors |= {paths[i]: text for i, text in dl.unreadable().items()}
+    errors = {path: text.removeprefix(f"{path}: ") for path, text in errors.items()}
+    left = usable(replace(competition, problems={}).without(errors), o.skip_bad)
+    return left, *[*loaders, None][:2]
+
+
 def learner_on(task, competition, whole, clock, o, splitter):
-    """A Learner on loaders whose images are decoded, or taken from the loader `whole`."""
+    """A Learner on loaders whose images are taken from the loader `whole`."""
     with clock("prepare"):
         dls = task.get_dls(competition, o, splitter)
-        if whole is not None:
-            for dl in dls.loaders:
-                dl.share(whole)
-    learn = task.get_learner(dls, o)
-    with clock("prepare"):
         for dl in dls.loaders:
-            dl.prepare()
-    return learn
+            dl.share(whole)
+    return task.get_learner(dls, o)
 
 
 def _fit(task, learn, o, log, folder, place, fold, clock):
@@ -239,16 +261,16 @@ def _local_probabilities(fitted, o):
     return np.asarray(predict(fitted.learn, fitted.learn.dls[TEST_PART], o.tta))
 
 
-def test_loader(learn, competition, o):
-    """A loader of the competition's test images, None where there are none; with `o.average`, they
-    have a column `alike`.
+def test_loader(dls, competition, o, hidden):
+    """A loader of the competition's test images as `dls` would make it, which are taken from the
+    loader `hidden`; None where that is. With `o.average`, they have a column `alike`.
     """
-    test = competition.test
-    if test.empty:
+    if hidden is None:
         return None
+    test = competition.test
     if o.average:
-        test = test.assign(alike=kept_pairs(test["path"]).sure_groups())
-    return learn.dls.test_dl(test).prepare()
+        test = test.assign(alike=kept_pairs(test["path"], o.cache).sure_groups())
+    return dls.test_dl(test).share(hidden)
 
 
 def predict_test(models, dl, o, temperature, folder):

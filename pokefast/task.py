@@ -48,6 +48,7 @@ from pokefast.steps import (
     Clock,
     average_alike,
     calibrate,
+    decoded,
     items_of,
     learner_on,
     parts_alike,
@@ -126,12 +127,14 @@ class Result:
     submission: Path | None
 
 
-def open_competition(data, task, o=None):
+def open_competition(data, task, o=None, check_images=True):
     """The competition in folder `data`, or the embedded one of `task` ("task1") where that is None,
     made if need be; what was found in it is printed first. `o` are the task's options, which say
     what is not to be found.
 
-    A `Competition` is handed back as it is. Raises UserError where the folder has problems.
+    A `Competition` is handed back as it is. Images that cannot be read, `o.skip_bad` leaves out
+    here, unless `check_images` is false: else they are found when they are decoded. Raises
+    UserError where the folder has problems.
     """
     if isinstance(data, Competition):
         return data
@@ -142,7 +145,8 @@ def open_competition(data, task, o=None):
         data = embedded(task)
     layout = find_layout(data, o and Given.among(vars(o)))
     print(layout, flush=True)
-    competition = read_competition(layout, skip_bad=o is not None and o.skip_bad)
+    skip_bad = o is not None and o.skip_bad
+    competition = read_competition(layout, skip_bad, check_images=skip_bad and check_images)
     check_sample(competition)
     return competition
 
@@ -170,7 +174,7 @@ def _run(task, o, data, runs, submissions, folder, clock):
     check_wandb(o.wandb)
     choose_metric(o.metric)
     with main_first():
-        competition, o, metric, load, learn = _prepare(task, o, data, folder, clock)
+        competition, hidden, o, metric, load, learn = _prepare(task, o, data, folder, clock)
     if folder is None:
         folder = from_main(partial(_begin, task, o, competition, runs))
     if not is_main():
@@ -180,7 +184,7 @@ def _run(task, o, data, runs, submissions, folder, clock):
         log = WandbLog(o.wandb, task.name, folder)
         fits, models = train(task, competition, o, load, learn, folder, log, clock)
         calibration = calibrate(fits, o)
-        hidden = test_loader(models[0], competition, o)
+        hidden = test_loader(models[0].dls, competition, o, hidden)
         test = predict_test(models, hidden, o, calibration.about["temperature"], folder)
         averaged = partial(average_alike, vocab=competition.vocab, o=o)
         file = submit(task, averaged(test), competition, submissions) if len(test) else None
@@ -205,23 +209,22 @@ def _run(task, o, data, runs, submissions, folder, clock):
 
 
 def _prepare(task, o, data, folder, clock):
-    """(competition, options that fit it, metric, function that gives a Learner for options and a
-    splitter, the first Learner).
+    """(competition, loader of its test images, options that fit it, metric, function that gives a
+    Learner for options and a splitter, the first Learner).
     """
     with clock("prepare"):
-        competition = open_competition(data or task.data, task.name, o)
+        competition = open_competition(data or task.data, task.name, o, check_images=False)
+        competition, whole, hidden = decoded(task, competition, o)
         _check_same_images(folder, competition)
-        o, whole = _with_groups_enough(task, o, competition)
-        if whole is not None:
-            whole.prepare()
+        o, items = _with_groups_enough(task, o, competition)
     metric = choose_metric(o.metric, competition.vocab)
     _say_metric(task, metric)
-    o = _adapted(task, o, competition, whole)
+    o = _adapted(task, o, competition, items)
     load = partial(learner_on, task, competition, whole, clock)
     learn = load(o, splitters(o)[0])
     describe_model(learn, o)  # raises before training what saving would raise after it
     _say_parts(task, o, learn.dls, clock)
-    return competition, o, metric, load, learn
+    return competition, hidden, o, metric, load, learn
 
 
 def _begin(task, o, competition, runs):
@@ -372,31 +375,29 @@ def _memory_that_is_full_named(o):
 
 
 def _with_groups_enough(task, o, competition):
-    """(options, loader of all images or None where nothing takes turns): by default a split by
-    image where a class has too few near-duplicate groups for any other; says so.
+    """(options, data frame of the labelled images with their groups): by default a split by image
+    where a class has too few near-duplicate groups for any other; says so.
     """
-    by_image, turns = o.by_image(), o.folds or o.refit or o.leave_one_out
-    if not turns and by_image == o:
-        return o, None
-    whole = task.get_dls(competition, o, AllSplitter()).train
-    most, name = most_folds(whole.items)
+    by_image = o.by_image()
+    items = task.get_dls(competition, o, AllSplitter()).train.items
+    most, name = most_folds(items)
     if by_image != o and most < (2 if o.folds or o.leave_one_out else 3):
         print(
             f"NOTE: --split image, as {shown(name)} has too few near-duplicate groups ({most}) for "
             "a split that keeps them together",
             flush=True,
         )
-        o, whole = by_image, task.get_dls(competition, by_image, AllSplitter()).train
-    return o, whole if turns else None
+        o, items = by_image, task.get_dls(competition, by_image, AllSplitter()).train.items
+    return o, items
 
 
-def _adapted(task, o, competition, whole):
+def _adapted(task, o, competition, items):
     """The options, with the recipe's folds and batch size made smaller where the data are too few
     for them; what was asked for stays, and is refused where it cannot be.
     """
     recipe = task.recipe(o.recipe)
     if o.folds and o.folds == recipe.folds:
-        most, name = most_folds(whole.items)
+        most, name = most_folds(items)
         folds = max(2, min(o.folds, most))
         if folds < o.folds:
             print(f"{task.name}: {folds} folds, as {shown(name)} has only {most} groups")

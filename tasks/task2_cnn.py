@@ -119,7 +119,9 @@ def get_dls(data=None, o=None, splitter=None):
         batch_tfms=[*augmentations(o), NormalizeInPlace.from_stats(MEAN, STD)],
     )
     train = split_groups(competition, o)
-    return block.dataloaders(train, dl_type=MemoryDL, bs=o.bs, val_bs=256, path=competition.root)
+    return block.dataloaders(
+        train, dl_type=MemoryDL, bs=o.bs, val_bs=256, path=competition.root, cache=o.cache
+    )
 
 
 def get_learner(dls, o=None):

@@ -232,7 +232,9 @@ def get_dls(data=None, o=None, splitter=None):
         ],
     )
     train = split_groups(competition, o)
-    return block.dataloaders(train, dl_type=MemoryDL, bs=o.bs, val_bs=64, path=competition.root)
+    return block.dataloaders(
+        train, dl_type=MemoryDL, bs=o.bs, val_bs=64, path=competition.root, cache=o.cache
+    )
 
 
 def get_learner(dls, o=None):

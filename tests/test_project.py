@@ -61,9 +61,9 @@ FLOORS = [
     {"pokefast.scoring"},
     {"pokefast.datasets"},
     {"pokefast.runs", "pokefast.names"},
-    {"pokefast.images", "pokefast.options"},
+    {"pokefast.cache", "pokefast.images", "pokefast.options"},
     {"pokefast.files"},
-    {"pokefast.errors", "pokefast.cores"},
+    {"pokefast.errors", "pokefast.cores", "pokefast.progress"},
 ]
 
 

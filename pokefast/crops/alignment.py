@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from pokefast.crops.foreground import opacity
+from pokefast.progress import progress
 
 __all__ = ["centred_cutout", "fit_of_pairs"]
 
@@ -91,11 +92,14 @@ def fit_of_pairs(cutouts, rows):
     x[:, :3] *= x[:, 3:]
     fixed = _terms(_posed(x, 1, False))
     out = np.zeros(len(rows), np.float32)
-    for turned in (rows, rows[:, ::-1]):  # which of the two is moved
-        for moved, pairs in pd.Series(range(len(rows))).groupby(turned[:, 1]):
-            mine = [term[turned[pairs, 0]] for term in fixed]
-            fit = _fit(mine, _moved(x[moved : moved + 1])).amax(1)
-            out[pairs] = np.maximum(out[pairs], fit.numpy())
+    jobs = [
+        (moved, turned[pairs, 0], pairs)
+        for turned in (rows, rows[:, ::-1])  # which of the two is moved
+        for moved, pairs in pd.Series(range(len(rows))).groupby(turned[:, 1])
+    ]
+    for moved, others, pairs in progress(jobs, len(jobs), "look-alikes compared"):
+        fit = _fit([term[others] for term in fixed], _moved(x[moved : moved + 1])).amax(1)
+        out[pairs] = np.maximum(out[pairs], fit.numpy())
     return out
 
 

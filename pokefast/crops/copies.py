@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image
 from scipy.spatial import cKDTree
 
+from pokefast.cache import kept_arrays
 from pokefast.cores import cores
 from pokefast.crops.links import components
-from pokefast.files import kept_arrays
 from pokefast.images import open_image
+from pokefast.progress import progress
 
 __all__ = ["copy_groups", "kept_copies"]
 
@@ -27,7 +28,7 @@ def copy_groups(paths):
     first appearance.
     """
     with ThreadPoolExecutor(cores()) as pool:
-        small = list(pool.map(_reduced, paths))
+        small = list(progress(pool.map(_reduced, paths), len(paths), "images compared"))
     n = len(small)
     both = np.concatenate([small, np.flip(small, 2)])
     step = SIDE // COARSE
@@ -40,11 +41,10 @@ def copy_groups(paths):
     return components(n, pairs[np.array(found, bool)] % n)
 
 
-def kept_copies(paths, cache=None):
+def kept_copies(paths, keep=True):
     """The `copy_groups` of image files, kept for the next run: see `kept_arrays`."""
-    return kept_arrays("copies", VERSION, paths, lambda p: {"group": copy_groups(p)}, cache)[
-        "group"
-    ]
+    found = kept_arrays("copies", VERSION, paths, lambda p: {"group": copy_groups(p)}, keep)
+    return found["group"]
 
 
 def _reduced(path):

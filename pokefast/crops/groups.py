@@ -21,11 +21,12 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
+from pokefast.cache import kept_arrays
 from pokefast.crops.alignment import centred_cutout, fit_of_pairs
 from pokefast.crops.foreground import foreground_batches, main_part
 from pokefast.crops.histogram import colour_histograms
 from pokefast.crops.links import components, merged
-from pokefast.files import kept_arrays
+from pokefast.progress import progress
 
 __all__ = ["Pairs", "add_groups", "describe_images", "find_pairs", "kept_pairs"]
 
@@ -39,6 +40,7 @@ SURE = 0.6  # mean fit above which images of unknown classes are a group
 LOOKALIKES = 4000  # images in a chain of pairs above which it is none of a group
 CHAIN = 0.5  # fit of pairs that make a chain, which may be one group
 LARGEST = 300  # images in a chain up to which every two of them are held against each other
+BATCH = 64  # images whose foreground is found at once
 CHUNK = 1024  # images whose similarity to all others is in memory at once
 
 
@@ -50,7 +52,8 @@ def describe_images(images, device=None):
     Where no foreground is found, both are the whole image's.
     """
     histograms, cutouts = [np.zeros((0, BINS**3), np.float32)], []
-    for small, maps in foreground_batches(images, device):
+    batches = foreground_batches(images, device, BATCH)
+    for small, maps in progress(batches, -(-len(images) // BATCH), "foregrounds compared"):
         weights = np.ones(maps.shape, np.float32)
         for i, part in enumerate(map(main_part, maps)):
             if part is not None:
@@ -165,16 +168,16 @@ def _join_lonely(clusters, rows, similarity):
     return pd.factorize(joined[clusters])[0]
 
 
-def add_groups(train, groups=None, average=False, cache=None, device=None):
+def add_groups(train, groups=None, average=False, keep=True, device=None):
     """`train`, a competition's training images (Id, label, path), with a column `group`: its near
     duplicates.
 
     `groups` are their numbers [n] where these are known; otherwise they are found: see
-    `kept_pairs`, which `cache` and `device` are for. With `average` there is a column `alike`, of
+    `kept_pairs`, which `keep` and `device` are for. With `average` there is a column `alike`, of
     `sure_groups`, which no group then cuts through: whose predictions are averaged must not be
     known to each other's models.
     """
-    pairs = kept_pairs(train["path"], cache, device) if average or groups is None else None
+    pairs = kept_pairs(train["path"], keep, device) if average or groups is None else None
     groups = pairs.groups(train["label"]) if groups is None else np.asarray(groups)
     if not average:
         return train.assign(group=groups)
@@ -182,7 +185,7 @@ def add_groups(train, groups=None, average=False, cache=None, device=None):
     return train.assign(group=merged([groups, alike]), alike=alike)
 
 
-def kept_pairs(paths, cache=None, device=None):
+def kept_pairs(paths, keep=True, device=None):
     """The `Pairs` of image files, kept for the next run: see `kept_arrays`. A thousand take half a
     minute on one core, or on `device`, the fastest there is.
     """
@@ -191,4 +194,4 @@ def kept_pairs(paths, cache=None, device=None):
         pairs = find_pairs(paths, device)
         return {"rows": pairs.rows, "colours": pairs.colours, "fit": pairs.fit}
 
-    return Pairs(len(paths), **kept_arrays("pairs", VERSION, paths, make, cache))
+    return Pairs(len(paths), **kept_arrays("pairs", VERSION, paths, make, keep))

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +24,7 @@ from pokefast.names import (
 )
 from pokefast.runs import read_run
 
-__all__ = ["Competition", "competition_of_run", "look_over", "read_competition"]
+__all__ = ["Competition", "competition_of_run", "look_over", "read_competition", "usable"]
 
 FIX = 'Mend them, or pass --skip-bad (ARGS="--skip-bad" for make) to go on without them.'
 MEND = "Mend them: with --skip-bad there would be too little left to train and to predict."
@@ -54,6 +54,23 @@ class Competition:
         """The classes' names, sorted."""
         return sorted(self.train["label"].unique())
 
+    def without(self, errors):
+        """The competition without the images in `errors`, a dict of paths that cannot be read and
+        why, which are added to the problems; rows keep their index.
+        """
+        problems = dict(self.problems)
+        for part, images in (("training", self.train), ("test", self.test)):
+            if named := _named(images, errors):
+                problems[f"{part} images that cannot be read"] = named
+        bad = self.test["path"].isin(errors)
+        return replace(
+            self,
+            train=self.train[~self.train["path"].isin(errors)],
+            test=self.test[~bad],
+            bad_test=[*self.bad_test, *self.test["Id"][bad]],
+            problems=problems,
+        )
+
 
 def competition_of_run(run):
     """The `Competition` of the run in a folder, found by the run's own options, or None where its
@@ -70,11 +87,21 @@ def read_competition(root, skip_bad=False, check_images=True):
     """Read and check a folder, given by its path or its `Layout`; returns a `Competition`.
 
     `skip_bad` leaves out bad rows and images instead of stopping, `check_images` decodes every
-    image once to find the broken ones. Ids and file names that only look alike are taken for the
-    same, as are labels, and that is said. Raises UserError with the first few offenders of each
-    kind and their count.
+    image once to find the broken ones, as is done too where there are other problems. Ids and file
+    names that only look alike are taken for the same, as are labels, and that is said. Raises
+    UserError with the first few offenders of each kind and their count.
     """
     found = look_over(root if isinstance(root, Layout) else find_layout(root), check_images)
+    if found.problems and not (check_images or skip_bad):
+        found = _looked_at(found)
+    return usable(found, skip_bad)
+
+
+def usable(found, skip_bad=False):
+    """The `Competition` that was `found`, after its problems were said.
+
+    Raises UserError for these unless `skip_bad` leaves them out, and where too little is left.
+    """
     layout, classes = found.layout, found.train["label"].nunique()
     enough = classes > 1 and (len(found.test) > 0 or not layout.test)
     _report(found.root, found.problems, skip_bad, enough)
@@ -99,22 +126,15 @@ def look_over(layout, check_images=True):
     problems["files of images that cannot be read here; save them as PNG"] = layout.unread
     for images in (train, test):
         images["path"] = [root / path for path in images["path"]]
-    bad_test = []
-    if check_images:
-        errors = image_errors([*train["path"], *test["path"]])
-        for part, images in (("training", train), ("test", test)):
-            problems[f"{part} images that cannot be read"] = _named(images, errors)
-        bad_test = list(test["Id"][test["path"].isin(errors)])
-        train, test = (images[~images["path"].isin(errors)] for images in (train, test))
-    return Competition(
-        root=root,
-        train=train.sort_values("Id", ignore_index=True),
-        test=test.sort_values("Id", ignore_index=True),
-        sample=sample,
-        bad_test=bad_test,
-        layout=layout,
-        problems={kind: list(offenders) for kind, offenders in problems.items() if offenders},
-    )
+    problems = {kind: list(offenders) for kind, offenders in problems.items() if offenders}
+    train, test = (images.sort_values("Id", ignore_index=True) for images in (train, test))
+    found = Competition(root, train, test, sample, layout=layout, problems=problems)
+    return _looked_at(found) if check_images else found
+
+
+def _looked_at(found):
+    """The `Competition` without the images that cannot be read, after all were decoded."""
+    return found.without(image_errors([*found.train["path"], *found.test["path"]]))
 
 
 def _train(layout, table, problems):

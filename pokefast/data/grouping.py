@@ -31,10 +31,10 @@ def split_groups(competition, o):
     elif o.split == "image":
         return train
     elif o.split == "auto":
-        groups = kept_copies(train["path"])
+        groups = kept_copies(train["path"], o.cache)
         if not o.average and len(set(groups)) == len(train):
             return train
-    return add_groups(train, groups, average=o.average)
+    return add_groups(train, groups, o.average, o.cache)
 
 
 def read_groups(file, ids, id="Id", column="group"):

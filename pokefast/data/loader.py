@@ -1,24 +1,24 @@
 """A fastai loader that decodes every image once; its batches are indices into one array."""
 
-import sys
-import tempfile
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from fastai.data.core import TfmdDL
+from fastai.data.transforms import ColReader
 from fastai.torch_core import to_detach
 from fastai.vision.augment import RandTransform, Resize
 from fastcore.basics import chunked
 
-from pokefast.cores import cores
+from pokefast.data.competition import FIX
+from pokefast.data.decoding import decode
 from pokefast.errors import UserError
+from pokefast.names import listed
+from pokefast.progress import progress
 
 __all__ = ["MemoryDL"]
 
-IN_MEMORY_BYTES = 4 << 30  # larger sets of decoded images go to a memory-mapped temporary file
-CHUNK = 32  # images that a worker process hands over at once
-MIN_FOR_WORKERS = 500  # images: below, starting worker processes takes longer than it saves
-MAX_WORKERS = 16
 ON_DEVICE_SHARE = 0.25  # of the accelerator's free memory that decoded images may take
 
 
@@ -26,20 +26,29 @@ class MemoryDL(TfmdDL):
     """A `TfmdDL` for `DataBlock.dataloaders(dl_type=MemoryDL)`, for item transforms that are not
     random.
 
-    Items are read and transformed once, by worker processes, into a uint8 array [n, channels,
-    height, width]; a batch is an index into it (12 against 280 microseconds a 64-pixel image).
-    Training augmentation belongs in `batch_tfms`. `weights`, one for each item, makes a shuffled
-    loader draw by them with replacement. Loaders of different parts can `share` one array. With
-    `share_of = (rank, n)` batches hold every n-th image from the rank-th on; where they do not come
-    out even, the first ones again.
+    Items are read and transformed once, on all cores, into a uint8 array [n, channels, height,
+    width]; a batch is an index into it (12 against 280 microseconds a 64-pixel image). With `cache`
+    the array is kept for the next run (pokefast/cache.py). Training augmentation belongs in
+    `batch_tfms`. `weights`, one for each item, makes a shuffled loader draw by them with
+    replacement. Loaders of different parts can `share` one array. With `share_of = (rank, n)`
+    batches hold every n-th image from the rank-th on; where they do not come out even, the first
+    ones again.
     """
 
     def __init__(
-        self, dataset, bs=64, num_workers=0, weights=None, arrays=None, rows=None, **kwargs
+        self,
+        dataset,
+        bs=64,
+        num_workers=0,
+        weights=None,
+        arrays=None,
+        rows=None,
+        cache=False,
+        **kwargs,
     ):
         # batches are indexed in this process: workers would only copy the array
         super().__init__(dataset, bs=bs, num_workers=0, **kwargs)
-        self.weights = weights
+        self.weights, self.cache = weights, cache
         self._arrays = {} if arrays is None else arrays  # shared by all loaders of one dataset
         self._rows = rows  # of the arrays, [n], where they hold more than this dataset
         self.share_of = None
@@ -49,20 +58,24 @@ class MemoryDL(TfmdDL):
         if dataset is None or dataset is self.dataset:
             own = {"arrays": self._arrays, "rows": self._rows, "weights": self.weights}
             kwargs = own | kwargs
+        kwargs = {"cache": self.cache} | kwargs
         return super().new(dataset, cls, **kwargs)
 
     def share(self, whole):
         """Take the images from the array of `whole`, a loader with the same item transforms,
         instead of decoding them again.
 
-        Items are known by their data frame's index. Raises UserError where `whole` lacks one.
+        Items are known by their data frame's index. Raises UserError where `whole` lacks one, and
+        for those that cannot be read.
         """
         places = whole.items.index.get_indexer(self.items.index)
         if (places < 0).any():
             raise UserError(f"{(places < 0).sum()} items are not in the loader to share with")
         rows = torch.from_numpy(places)
-        self._arrays = whole.prepare()._arrays
+        whole.unreadable()
+        self._arrays = whole._arrays
         self._rows = rows if whole._rows is None else whole._rows[rows]
+        return self.prepare()
 
     def described(self, describe, key):
         """A loader of the same items with vectors in the images' place: `describe` of batches
@@ -90,16 +103,33 @@ class MemoryDL(TfmdDL):
                 drop_last=False,
                 after_batch=tfms,
             )
-            vectors = torch.cat([describe(x).cpu() for x, *_ in whole])
-            kept[key] = {"types": (torch.Tensor, *types[1:]), "data": (vectors, *data[1:])}
+            n = -(-len(data[0]) // self._arrays["bs"])
+            batches = progress(whole, n, "images described")
+            vectors = torch.cat([describe(x).cpu() for x, *_ in batches])
+            kept[key] = {
+                "types": (torch.Tensor, *types[1:]),
+                "data": (vectors, *data[1:]),
+                "errors": self._arrays["errors"],
+            }
         return self.new(arrays=kept[key], after_batch=None)
 
     def prepare(self):
-        """Read and transform all items now; a no-op the second time. Returns the loader."""
-        if "data" not in self._arrays:
-            self._arrays["types"], self._arrays["data"] = self._decode()
-            self._arrays["bs"] = self.bs
+        """Read and transform all items now; a no-op the second time. Returns the loader.
+
+        Raises UserError for images that cannot be read.
+        """
+        if errors := self.unreadable():
+            raise _unreadable(errors.values())
         return self
+
+    def unreadable(self):
+        """A dict of the numbers of items that cannot be read and why; all items are read now."""
+        if "data" not in self._arrays:
+            self._decode()
+        errors = self._arrays["errors"]
+        if not errors or self._rows is None:
+            return errors
+        return {i: errors[row] for i, row in enumerate(self._rows.tolist()) if row in errors}
 
     @property
     def targets(self):
@@ -132,6 +162,18 @@ class MemoryDL(TfmdDL):
         """As fastai's, of this process alone: it would gather wherever torchrun started it."""
         return to_detach(b, cpu, gather=False)
 
+    def create_item(self, s):
+        """As fastai's; for None, by which it asks for an example, the first that can be read."""
+        errors = []
+        for i in range(self.n) if s is None else ():
+            try:
+                return super().create_item(i)
+            except UserError as e:
+                errors.append(str(e))
+        if errors:
+            raise _unreadable(errors)
+        return super().create_item(s)
+
     def _decode(self):
         for tfm in self.after_item.fs:
             if isinstance(tfm, RandTransform) and not isinstance(tfm, Resize):
@@ -139,42 +181,28 @@ class MemoryDL(TfmdDL):
                     f"MemoryDL decodes each image once, so {tfm.name} in item_tfms would "
                     f"be drawn once for all epochs: put it in batch_tfms"
                 )
-            if hasattr(tfm, "prepare"):  # a Crop that is quicker for many images, on the device
-                tfm.prepare(self.dataset.tls[0], self.device)
         # as in validation, so that Resize takes the centre instead of a random place
         self.after_item.split_idx = 1
-        first = self.do_item(0)
+        first = self.do_item(None)
+        source, *labels = self.dataset.tls
         shape = (self.n, *first[0].shape)
-        if np.prod(shape) > IN_MEMORY_BYTES:
-            # the file has no name and goes with the array
-            image = np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)  # noqa: SIM115
-        else:
-            image = np.empty(shape, np.uint8)
-        targets = [torch.empty((self.n, *t.shape), dtype=t.dtype) for t in first[1:]]
-        start = 0
-        for images, *values in self._chunks():
-            if images.shape[1:] != shape[1:]:
-                raise UserError(
-                    f"images have the shapes {tuple(images.shape[1:])} and {shape[1:]} "
-                    "after item_tfms: add a Resize"
-                )
-            stop = start + len(images)
-            image[start:stop] = images.numpy()
-            for target, value in zip(targets, values, strict=True):
-                target[start:stop] = value
-            start = stop
-        return tuple(type(t) for t in first), (torch.from_numpy(image), *targets)
+        images, errors = decode(source, self.after_item, shape, self.device, self._paths())
+        self._arrays |= {
+            "types": tuple(type(t) for t in first),
+            "data": (torch.from_numpy(images), *map(_targets, labels)),
+            "errors": errors,
+            "bs": self.bs,
+        }
 
-    def _chunks(self):
-        """All items in order, stacked by `CHUNK`; worker processes read them where that pays."""
-        workers = cores() if sys.platform == "linux" and self.n >= MIN_FOR_WORKERS else 0
-        return torch.utils.data.DataLoader(
-            _Chunks(self),
-            batch_size=None,
-            num_workers=min(workers, MAX_WORKERS),
-            # a forked worker shares the transforms; Python 3.14's default would pickle them
-            multiprocessing_context="fork" if workers else None,
-        )
+    def _paths(self):
+        """The images' files, where the decoded images may be kept and nothing else opens them."""
+        source = self.dataset.tls[0]
+        readers, items = source.tfms.fs[:-1], source.items
+        if isinstance(items, pd.DataFrame):
+            own = all(isinstance(f, ColReader) and list(f.cols) == ["path"] for f in readers)
+            items = items["path"] if own and "path" in items else []
+        paths = self.cache and [p for p in items if isinstance(p, (str, Path))]
+        return paths if paths and len(paths) == self.n else None
 
     def _on_device(self):
         """The arrays, on the accelerator where they fit: batches then need no copy."""
@@ -189,21 +217,18 @@ class MemoryDL(TfmdDL):
         return self._arrays["placed"]
 
 
-class _Chunks(torch.utils.data.Dataset):
-    """The items of a loader, `CHUNK` at a time, as stacked plain tensors."""
+def _unreadable(errors):
+    """The UserError for images that cannot be read, a list of texts."""
+    return UserError(f"{len(errors)} images cannot be read: {listed(list(errors))}. {FIX}")
 
-    def __init__(self, dl):
-        self.dl = dl
 
-    def __len__(self):
-        return -(-self.dl.n // CHUNK)
-
-    def __getitem__(self, i):
-        items = [self.dl.do_item(j) for j in range(i * CHUNK, min((i + 1) * CHUNK, self.dl.n))]
-        plain = [[t.as_subclass(torch.Tensor) for t in ts] for ts in zip(*items, strict=True)]
-        shapes = {t.shape for t in plain[0]}
-        if len(shapes) > 1:
-            raise UserError(
-                f"images have the shapes {sorted(map(tuple, shapes))} after item_tfms: add a Resize"
-            )
-        return [torch.stack(ts) for ts in plain]
+def _targets(labels):
+    """The tensor [n, ...] of a TfmdLists; where it reads one column, each of its values is made a
+    tensor once.
+    """
+    reader, n = labels.tfms.fs[0], len(labels)
+    rows = numbers = range(n)
+    if isinstance(reader, ColReader) and len(reader.cols) == 1:
+        numbers, values = pd.factorize(labels.items[reader.cols[0]])
+        rows = np.unique(numbers, return_index=True)[1]
+    return torch.stack([labels[int(i)].as_subclass(torch.Tensor) for i in rows])[list(numbers)]

@@ -17,6 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from PIL import Image
 
 from pokefast.files import atomic_path
+from pokefast.progress import progress
 
 __all__ = [
     "TYPES",
@@ -56,16 +57,20 @@ class PlannedImage:
     split: str  # "Train" or "Test"
 
 
-def parallel_map(function: Callable, jobs: Iterable, workers: int | None = None) -> list:
-    """`[function(job) for job in jobs]` over `workers` processes, by default one a core.
+def parallel_map(
+    function: Callable, jobs: Iterable, workers: int | None = None, what: str = "images made"
+) -> list:
+    """`[function(job) for job in jobs]` over `workers` processes, by default one a core; `what`
+    is said to be in progress.
 
     joblib's processes ask nothing of the caller's main module, and it hands large arrays that
     `function` holds to all of them as one memory map.
     """
     jobs = list(jobs)
     workers = max(1, min(effective_n_jobs(workers or -1), len(jobs)))
-    pool = Parallel(workers, batch_size=max(1, len(jobs) // (4 * workers)))
-    return pool(delayed(function)(job) for job in jobs)
+    size = max(1, len(jobs) // (16 * workers))
+    pool = Parallel(workers, batch_size=size, return_as="generator")
+    return list(progress(pool(delayed(function)(job) for job in jobs), len(jobs), what))
 
 
 def photo_crop(rng: np.random.Generator, photo: Image.Image, size: int) -> Image.Image:

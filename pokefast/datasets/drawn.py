@@ -125,7 +125,8 @@ def _make(
         keys = [(seed, task, 1, i) for i in range(backgrounds)]
         samples = sample_photographs()
         copies = max(1, round(backgrounds * SAMPLE_FRACTION / len(samples)))
-        photos = parallel_map(partial(_background, side), keys, workers) + samples * copies
+        drawn = parallel_map(partial(_background, side), keys, workers, "backgrounds drawn")
+        photos = drawn + samples * copies
         draw = _Sprites(creatures)
         return compose_competition(
             root, task, planned, draw, photos, seed, size, workers, ART_FRACTION

@@ -18,7 +18,7 @@ from torch import nn
 from pokefast.errors import UserError
 from pokefast.files import atomic_path
 from pokefast.prediction.pipeline import picture_batches
-from pokefast.prediction.predictor import Ensemble, check_readable, load_predictor
+from pokefast.prediction.predictor import Ensemble, load_predictor
 
 __all__ = ["INPUT", "KEY", "OnnxPredictor", "check_export", "export_onnx", "open_predictor"]
 
@@ -145,7 +145,6 @@ class OnnxPredictor(Ensemble):
 
     def probabilities(self, images):
         """Probabilities [n, classes] in the order of `vocab`, for a list of images."""
-        check_readable(images)
         batches = picture_batches(self.pipeline, images)
         rows = [self.session.run(None, {INPUT: batch})[0] for batch in batches]
         return torch.from_numpy(np.concatenate(rows)) if rows else torch.empty(0, len(self.vocab))

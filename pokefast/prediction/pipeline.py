@@ -15,7 +15,8 @@ from fastai.data.transforms import Normalize
 from pokefast.data.loader import MemoryDL
 from pokefast.errors import UserError
 
-__all__ = ["describe_pipeline", "make_loader", "make_pipeline", "picture_batches"]
+__all__ = ["UnreadableError", "describe_pipeline", "make_loader", "make_pipeline"]
+__all__ += ["picture_batches"]
 
 # module, and the arguments, which each one keeps as attributes of the same names
 TRANSFORMS = {
@@ -27,13 +28,26 @@ TRANSFORMS = {
     "Normalize": ("fastai.data.transforms", ("mean", "std")),
     "NormalizeInPlace": ("pokefast.data.augment", ("mean", "std")),
 }
+MANY = 5  # names in a message
 MAX_SIDE = 4096  # pixels, of what a transform may make of an image
+KEPT = 500  # images from which on they are kept decoded for the next call, where they are files
 OPENERS = {
     "PILImage": "fastai.vision.core",
     "PILImageBW": "fastai.vision.core",
     "PILImageRGB": "pokefast.images",
     "PILImageRGBA": "pokefast.images",
 }
+
+
+class UnreadableError(UserError):
+    """Some of the images cannot be read; `bad` is a dict of their names and why."""
+
+    def __init__(self, bad):
+        some = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:MANY])
+        more = f"; and {len(bad) - MANY} more" if len(bad) > MANY else ""
+        one = "1 picture" if len(bad) == 1 else f"{len(bad)} pictures"
+        super().__init__(f"{one} could not be read: {some}{more}")
+        self.bad = bad
 
 
 def describe_pipeline(dl):
@@ -65,10 +79,24 @@ def make_pipeline(pipeline):
 
 
 def make_loader(pipeline, items, bs=256, device=None):
-    """A `MemoryDL` without labels over `items`, paths or PIL images, with these transforms."""
+    """A `MemoryDL` without labels over `items`, paths or PIL images, decoded, with these
+    transforms. Raises UnreadableError for those that cannot be read.
+    """
     opener, after_item, after_batch = make_pipeline(pipeline)
-    dataset = Datasets(items, tfms=[[opener.create]])
-    return MemoryDL(dataset, bs=bs, after_item=after_item, after_batch=after_batch, device=device)
+    dataset = Datasets(items, tfms=[[opener.create]], do_setup=False)  # which opens the first
+    cache = len(items) >= KEPT
+    dl = MemoryDL(
+        dataset,
+        bs=bs,
+        after_item=after_item,
+        after_batch=after_batch,
+        device=device,
+        cache=cache,
+    )
+    if errors := dl.unreadable():
+        bad = {str(items[i]): text.removeprefix(f"{items[i]}: ") for i, text in errors.items()}
+        raise UnreadableError(bad)
+    return dl
 
 
 def picture_batches(pipeline, images, bs=64):

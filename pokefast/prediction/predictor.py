@@ -1,7 +1,6 @@
 """Use a trained model: `load_predictor("runs/RUN")("picture.png").label`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from fastai.callback.channelslast import ChannelsLast
@@ -11,7 +10,6 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.torch_core import default_device
 
 from pokefast.errors import UserError
-from pokefast.images import image_error
 from pokefast.prediction.model_file import DESCRIPTION, load_model, model_folders
 from pokefast.prediction.pipeline import make_loader
 from pokefast.scoring.calibration import tempered
@@ -23,13 +21,8 @@ __all__ = [
     "Ensemble",
     "Prediction",
     "Predictor",
-    "check_readable",
     "load_predictor",
-    "unreadable",
-    "unreadable_error",
 ]
-
-MANY = 5  # names in a message
 
 
 @dataclass
@@ -85,7 +78,6 @@ class Predictor(Ensemble):
         """
         if not images:
             return torch.empty(0, len(self.vocab))
-        check_readable(images)
         dl = make_loader(self.pipeline, images, bs, self.device)
         cbs = [PlainTensorCallback(), PrecisionCallback(self.dtype)]
         if self.description["channels_last"]:
@@ -109,22 +101,3 @@ def load_predictor(run, device=None, precision=None):
     if any(d != descriptions[0] for d in descriptions):
         raise UserError(f"{run}: the {DESCRIPTION} of its folds differ")
     return Predictor(models, descriptions[0], device, precision)
-
-
-def check_readable(images):
-    """Raise the UserError of those of `images` that are paths and cannot be read."""
-    if bad := unreadable(p for p in images if isinstance(p, (str, Path))):
-        raise unreadable_error(bad)
-
-
-def unreadable(files):
-    """Those of `files` that cannot be read to the last pixel, as a dict of name and reason."""
-    return {str(file): reason for file in files if (reason := image_error(file))}
-
-
-def unreadable_error(bad):
-    """The UserError that names the first of `bad`, which `unreadable` found, and their number."""
-    some = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:MANY])
-    more = f"; and {len(bad) - MANY} more" if len(bad) > MANY else ""
-    one = "1 picture" if len(bad) == 1 else f"{len(bad)} pictures"
-    return UserError(f"{one} could not be read: {some}{more}")

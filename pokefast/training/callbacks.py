@@ -1,7 +1,6 @@
 """Callbacks: sampling, schedules, unfreezing, weight averaging, plain output."""
 
 import copy
-import sys
 from functools import partial
 
 import numpy as np
@@ -12,6 +11,8 @@ from fastai.learner import Recorder
 from fastprogress.fastprogress import MasterBar, ProgressBar
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pokefast.progress import progress
+
 __all__ = [
     "WeightedSamplingCallback",
     "StepLRCallback",
@@ -21,10 +22,10 @@ __all__ = [
     "EpochRecorder",
     "FiniteCallback",
     "PlainTensorCallback",
+    "PredictionProgressCallback",
     "NoValidationCallback",
     "LineLoggerCallback",
     "is_finite",
-    "is_terminal",
 ]
 
 
@@ -177,6 +178,21 @@ class FlipTTACallback(Callback):
         self.learn.pred = mean.clamp_min(1e-12).log()
 
 
+class PredictionProgressCallback(Callback):
+    """Say how far a prediction is, where it takes long: `progress`."""
+
+    run_train = False
+
+    def before_validate(self):
+        """Begin to count."""
+        self.steps = progress(range(len(self.dl)), len(self.dl), "batches predicted")
+        next(self.steps, None)
+
+    def after_batch(self):
+        """Count a batch."""
+        next(self.steps, None)
+
+
 class PlainTensorCallback(Callback):
     """Hand plain tensors to the model: fastai's tensor subclasses cost a Python call for every
     operation.
@@ -293,8 +309,3 @@ class LineLoggerCallback(Callback):
         """Put fastai's logger back."""
         self.learn.logger = self.old_logger
         del self.learn.progress, self.mbar
-
-
-def is_terminal():
-    """Whether output goes to a person's terminal, where a progress bar can be drawn."""
-    return sys.stdout is not None and sys.stdout.isatty()

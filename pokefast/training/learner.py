@@ -1,6 +1,7 @@
 """From a model and loaders to a fitted Learner."""
 
 import hashlib
+import sys
 from functools import partial
 
 import fastai.callback.schedule
@@ -14,6 +15,7 @@ from fastai.optimizer import OptimWrapper
 from fastcore.imports import IN_NOTEBOOK
 
 from pokefast.errors import UserError
+from pokefast.progress import is_terminal
 from pokefast.scoring.metrics import choose_metric, learner_metrics
 from pokefast.training.callbacks import (
     EpochRecorder,
@@ -22,9 +24,9 @@ from pokefast.training.callbacks import (
     LineLoggerCallback,
     NoValidationCallback,
     PlainTensorCallback,
+    PredictionProgressCallback,
     StepLRCallback,
     is_finite,
-    is_terminal,
 )
 from pokefast.training.precision import PrecisionCallback, choose_dtype
 
@@ -69,7 +71,7 @@ def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, c
     )
     learn.remove_cb(Recorder)
     learn.add_cb(EpochRecorder())
-    if not (is_terminal() or IN_NOTEBOOK):
+    if not (is_terminal(sys.stdout) or IN_NOTEBOOK):
         learn.remove_cb(ProgressCallback)
         learn.add_cb(LineLoggerCallback())
     return learn
@@ -146,5 +148,6 @@ def predict(learn, dl, flip=False):
     mirror images.
     """
     dl = dl if flip else inputs(learn, dl)
+    cbs = [PredictionProgressCallback(), *([FlipTTACallback()] if flip else [])]
     with learn.no_bar():
-        return learn.get_preds(dl=dl, cbs=[FlipTTACallback()] if flip else None)[0]
+        return learn.get_preds(dl=dl, cbs=cbs)[0]

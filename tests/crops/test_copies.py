@@ -52,10 +52,11 @@ def test_transparent_pixels_have_no_colour(tmp_path):
 
 def test_groups_are_kept_for_the_next_run(pictures, tmp_path, monkeypatch):
     paths = [*pictures, shutil.copy(pictures[3], tmp_path / "again.png")]
-    found = kept_copies(paths, tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = kept_copies(paths)
     assert found[-1] == 3 and len(set(found)) == len(pictures)
     monkeypatch.setattr(copies, "copy_groups", lambda paths: np.zeros(len(paths), int))
-    assert list(kept_copies(paths, tmp_path)) == list(found)
-    for file in tmp_path.glob("copies-*.npz"):
+    assert list(kept_copies(paths)) == list(found)
+    for file in tmp_path.rglob("copies-*.npz"):
         file.write_bytes(b"damaged")
-    assert set(kept_copies(paths, tmp_path)) == {0}
+    assert set(kept_copies(paths)) == {0}

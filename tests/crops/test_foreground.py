@@ -163,14 +163,13 @@ def loaders(files, **options):
     return block.dataloaders(files, bs=2, device=torch.device("cpu"), **options)
 
 
-def test_the_loader_finds_all_images_in_batches_before_its_workers_start(files, nets, monkeypatch):
-    monkeypatch.setattr("pokefast.data.loader.MIN_FOR_WORKERS", 1)
+def test_the_loader_finds_all_images_in_batches(files, nets):
     dls = loaders(files, dl_type=MemoryDL)
     train = dls.train.prepare()
     assert nets == [1, 4]  # fastai looks at the first item when it makes a loader
     test = dls.test_dl(files)
     found = torch.cat([x for (x,) in test])
-    assert nets == [1, 4, 2]  # the worker processes know what this one found
+    assert nets == [1, 4, 2]  # the threads know what was found
     expected = dls.train.new(shuffle=False).one_batch()[0]
     assert torch.equal(expected, found[list(train.items.index[:2])])
 

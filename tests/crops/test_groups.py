@@ -129,7 +129,7 @@ def train(pictures, tmp_path):
 def test_found_pairs_are_kept_below_the_users_cache(train, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = add_groups(train)
-    (kept,) = (tmp_path / "cache" / "pokefast").iterdir()
+    (kept,) = (tmp_path / "cache" / "pokefast" / "kept").iterdir()
     pair = dict(rows=np.array([[0, 1]]), colours=np.ones(1), fit=np.ones(1))
     np.savez(kept, **pair)
     assert add_groups(train)["group"].tolist() == [0, 0, 1, 2]
@@ -141,11 +141,14 @@ def test_found_pairs_are_kept_below_the_users_cache(train, tmp_path, monkeypatch
     assert add_groups(train)["group"].tolist() == found["group"].tolist()
 
 
-def test_a_cache_that_cannot_be_written_is_said_and_does_not_matter(train, tmp_path, capsys):
+def test_a_cache_that_cannot_be_written_is_said_and_does_not_matter(
+    train, tmp_path, capsys, monkeypatch
+):
     (tmp_path / "file").touch()
-    found = add_groups(train, cache=tmp_path / "file" / "folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "folder"))
+    found = add_groups(train)
     assert found["group"].tolist() == find_pairs(train["path"]).groups(train["label"]).tolist()
-    assert capsys.readouterr().out.count("\n") == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_groups_without_labels_are_the_sure_ones(pictures):

@@ -21,7 +21,7 @@ def labels(task1):
     return pd.read_csv(task1 / "train_labels.csv", dtype=str)
 
 
-def same_label(train, groups=None, average=False):
+def same_label(train, groups=None, average=False, keep=True):
     """In the place of `add_groups`."""
     return train.assign(group=train["label"] if groups is None else groups)
 

@@ -11,7 +11,7 @@ from fastai.vision.augment import Flip, FlipItem, Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
 from fasttransform import Transform
 
-import pokefast.data.loader as loader
+from pokefast.data import decoding
 from pokefast.data.competition import read_competition
 from pokefast.data.loader import MemoryDL
 from pokefast.data.splits import StratifiedSplitter
@@ -29,7 +29,8 @@ class Mark(Transform):
 
 
 def make(small, dl_type=MemoryDL, batch_tfms=(), size=16, **kwargs):
-    competition = read_competition(small / "task1")
+    check = kwargs.pop("check_images", True)
+    competition = read_competition(small / "task1", check_images=check)
     block = DataBlock(
         blocks=(ImageBlock(PILImageRGB), CategoryBlock(vocab=competition.vocab)),
         get_x=ColReader("path"),
@@ -58,9 +59,9 @@ def test_it_gives_what_fastais_own_loader_gives(small):
 
 def test_worker_processes_read_the_same(small, monkeypatch):
     alone = whole(make(small)[0][1])
-    monkeypatch.setattr(loader, "MIN_FOR_WORKERS", 1)
-    monkeypatch.setattr(loader, "CHUNK", 3)
-    monkeypatch.setattr(loader, "cores", lambda: 2)
+    monkeypatch.setattr(decoding, "MIN_FORKED", 1)
+    monkeypatch.setattr(decoding, "CHUNK", 3)
+    monkeypatch.setattr(decoding, "cores", lambda: 2)
     together = whole(make(small)[0][1])
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
@@ -85,16 +86,21 @@ def test_an_epoch_holds_every_training_picture_once_in_another_order(small):
 
 
 def test_a_picture_is_decoded_once(small):
-    dls, _ = make(small)
-    dl = dls[1]
-    calls = []
-    original = dl.do_item
-    dl.do_item = lambda i: (calls.append(i), original(i))[1]
+    seen = []
+
+    class Look(Transform):
+        order = 2
+
+        def encodes(self, x: PILImageRGB):
+            seen.append(x)
+            return x
+
+    dl = make(small, item_tfms=[Resize(16, ResizeMethod.Squish), Look()])[0][1]
+    seen.clear()
     for _ in range(3):
         whole(dl)
         whole(dl.new(bs=5))
-    # the first picture once more, for its shape
-    assert sorted(calls) == [0, *range(dl.n)]
+    assert len(seen) == dl.n + 1  # the first picture once more, for its shape
 
 
 def test_batches_are_copies(small):
@@ -110,10 +116,12 @@ def test_batches_are_copies(small):
 
 def test_large_sets_are_memory_mapped(small, monkeypatch):
     expected = whole(make(small)[0][1])[0]
-    monkeypatch.setattr(loader, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(decoding, "IN_MEMORY_BYTES", 100)
     mapped = []
     original = np.memmap
-    monkeypatch.setattr(loader.np, "memmap", lambda *a, **k: mapped.append(1) or original(*a, **k))
+    monkeypatch.setattr(
+        decoding.np, "memmap", lambda *a, **k: mapped.append(1) or original(*a, **k)
+    )
     assert torch.equal(whole(make(small)[0][1])[0], expected)
     assert mapped
 
@@ -170,7 +178,7 @@ def parts(small):
 def test_parts_share_the_pictures_of_a_whole(small):
     full, view, alone = parts(small)
     view.share(full)
-    view.do_item = lambda i: pytest.fail("a picture was decoded again")
+    view._decode = lambda: pytest.fail("a picture was decoded again")
     assert all(torch.equal(a, b) for a, b in zip(whole(view), whole(alone), strict=True))
     assert torch.equal(view.targets, alone.targets)
     assert torch.equal(whole(view.new(bs=3))[0], whole(alone)[0])

@@ -48,14 +48,14 @@ def test_only_the_split_by_creature_sees_through_features_that_know_creatures(
     assert "2 rebuilds" in capsys.readouterr().out
 
 
-def test_features_are_of_the_network_and_computed_once(rebuild, tmp_path, monkeypatch):
+def test_features_are_of_the_network_and_computed_once(rebuild, monkeypatch):
     if not offline_available(honesty.ARCH):
         pytest.skip(f"the package of {honesty.ARCH} is not installed")
     paths = sorted((rebuild / "task3" / "test").glob("*.png"))[:3]
-    found = honesty.features(paths, tmp_path)
+    found = honesty.features(paths)
     assert found.shape == (3, 1280) and found.std(0).max() > 0.1
     monkeypatch.setattr(honesty, "_extract", lambda paths: pytest.fail("computed again"))
-    assert np.array_equal(honesty.features(paths, tmp_path), found)
+    assert np.array_equal(honesty.features(paths), found)
 
 
 def test_wrong_folders_and_folds_are_named(tmp_path, rebuild):

@@ -44,12 +44,12 @@ def known_groups(data, monkeypatch):
     """Groups come from the truth: finding them is tested elsewhere and takes a while."""
     truth = pd.read_csv(data.parent / "solution" / "task3.csv").set_index("Id")["species"]
 
-    def add(train, groups=None, average=False):
+    def add(train, groups=None, average=False, keep=True):
         species = pd.factorize(truth[train["Id"]])[0]
         group = species if groups is None else groups
         return train.assign(group=group, **({"alike": species} if average else {}))
 
-    def pairs(paths):
+    def pairs(paths, keep):
         return SimpleNamespace(sure_groups=lambda: pd.factorize(truth[[p.stem for p in paths]])[0])
 
     monkeypatch.setattr(grouping, "add_groups", add)
@@ -169,7 +169,7 @@ def test_too_few_groups_are_split_by_image_where_nobody_asked_for_them(
     for file in set((few / "train").iterdir()) - {few / "train" / f"{i}.png" for i in kept["Id"]}:
         file.unlink()
 
-    def one_a_class(train, groups=None, average=False):
+    def one_a_class(train, groups=None, average=False, keep=True):
         return train.assign(group=pd.factorize(train["label"])[0])
 
     monkeypatch.setattr(grouping, "add_groups", one_a_class)
@@ -305,18 +305,17 @@ def test_found_pairs_are_kept_for_the_next_run_and_groups_join_what_is_averaged(
         calls.append(len(paths))
         return groups.Pairs(len(paths), np.array([[0, 1]]), np.ones(1), np.ones(1))
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(groups, "find_pairs", find)
-    first = groups.add_groups(train, cache=tmp_path)
-    assert groups.add_groups(train, cache=tmp_path)["group"].tolist() == first["group"].tolist()
+    first = groups.add_groups(train)
+    assert groups.add_groups(train)["group"].tolist() == first["group"].tolist()
     assert len(calls) == 1
-    groups.add_groups(train.iloc[1:], cache=tmp_path)
+    groups.add_groups(train.iloc[1:])
     assert len(calls) == 2
     file = tmp_path / "groups.csv"
     pairs = np.arange(len(train)) // 2  # rows 0 and 1, 2 and 3, ...
     train.assign(group=np.roll(pairs, 1)).to_csv(file, index=False)  # ..., 1 and 2, 3 and 4, ...
-    both = groups.add_groups(
-        train, grouping.read_groups(file, train["Id"]), average=True, cache=tmp_path
-    )
+    both = groups.add_groups(train, grouping.read_groups(file, train["Id"]), average=True)
     assert both["alike"].nunique() == len(train) - 1
     assert both["group"].nunique() == len(train) // 2 - 1
     assert both.groupby("alike")["group"].nunique().max() == 1
@@ -381,7 +380,7 @@ def test_folds_share_what_is_the_same_in_all_and_change_nothing(data, tmp_path, 
     everything = len(shared) + len(submission)
     assert decoded == everything
     assert everything <= sum(described) < everything + 32  # Grad-CAM looks at some more
-    monkeypatch.setattr(MemoryDL, "share", lambda dl, whole: None)
+    monkeypatch.setattr(MemoryDL, "share", lambda dl, whole: dl)
     alone, submission_alone, decoded, _ = solved_run(data, tmp_path / "b", monkeypatch)
     assert decoded > 2 * everything
     numbers = [c for c in shared if c.startswith("p_")]

@@ -296,10 +296,32 @@ def test_weights_and_submission_come_before_everything_else(run, monkeypatch, tm
     assert len(list((tmp_path / "out" / "submissions").glob("*.csv"))) == 1
 
 
-def test_skip_bad_submits_every_test_picture_all_the_same(run, alone):
+def test_skip_bad_submits_every_test_picture_all_the_same(run, alone, monkeypatch):
     (alone / "Test" / "broken.png").write_text("no picture")
-    submission = pd.read_csv(run(skip_bad=True, epochs=1, bs=16).submission)
-    assert "broken" in set(submission["Id"])
+    first, *_, last = sorted((alone / "Train").glob("*.png"))
+    for file in (first, last):
+        file.write_bytes(file.read_bytes()[:60])
+    twice = lambda _: pytest.fail("images are decoded once more to find the broken ones")  # noqa: E731
+    monkeypatch.setattr("pokefast.data.competition.image_errors", twice)
+    result = run(skip_bad=True, epochs=1, bs=16)
+    assert "broken" in set(pd.read_csv(result.submission)["Id"])
+    n = sum(result.scores[k] for k in ("n_train", "n_valid", "n_test"))
+    assert n == len(list((alone / "Train").glob("*.png"))) - 2
+
+
+def test_a_run_gives_the_same_whether_its_images_were_kept_or_not(
+    run, alone, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    anew = run(epochs=1, bs=16, cache=False)
+    assert not (tmp_path / "cache").exists()
+    first = run(epochs=1, bs=16)
+    kept = {f: f.read_bytes() for f in (tmp_path / "cache").rglob("*.np[yz]")}
+    monkeypatch.setattr("pokefast.data.decoding._filled", lambda *_: pytest.fail("decoded again"))
+    second = run(epochs=1, bs=16)
+    assert len(kept) == 3 and all(f.read_bytes() == data for f, data in kept.items())
+    probabilities = [(r.folder / "probabilities.csv").read_bytes() for r in (anew, first, second)]
+    assert len(set(probabilities)) == 1
 
 
 def test_the_embedded_data_is_the_default(task, small, monkeypatch):
