@@ -11,7 +11,7 @@ CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/pokefast
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data emoji-data task1 task2 task3 new check score bench ablations lr-find report compare blend export demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel lint lock clean clean-cache
+.PHONY: help env data real-data emoji-data task1 task2 task3 new check score bench ablations lr-find report compare blend export kaggle-data kaggle-submit kaggle-bundle demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel test-bundle lint lock clean clean-cache
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ env: $(ENV_STAMP)  ## the environment in .venv, from pyproject.toml; skipped whe
 $(VENV)/.complete: pyproject.toml
 	@echo "making the environment in $(VENV) (a few minutes, once)"
 	python3 -m venv $(VENV)
-	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[check,dev,export,offline,workspace]'
+	$(VENV)/bin/python -m pip install $(PIP_QUIET) --editable '.[check,dev,export,kaggle,offline,workspace]'
 	@touch $@
 
 data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; the tasks make what they need
@@ -81,6 +81,16 @@ blend: $(ENV_STAMP)  ## the mean of runs' probabilities as a submission, RUNS="a
 export: $(ENV_STAMP)  ## a run's model as ONNX, checked on the test part [RUN=runs/... FORMAT=onnx]
 	$(MODULE) pokefast.export $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(if $(FORMAT),--format $(FORMAT)) $(ARGS)
 
+kaggle-data: $(ENV_STAMP)  ## download a competition's data to data/ [COMPETITION=slug]
+	$(RUN) pokefast kaggle-data $(if $(COMPETITION),--competition "$(COMPETITION)") $(ARGS)
+
+kaggle-submit: $(ENV_STAMP)  ## submit the newest run's predictions, and note the public score [TASK=task1 MESSAGE="..."]
+	$(MODULE) pokefast kaggle-submit $(if $(TASK),--task "$(TASK)") $(if $(MESSAGE),--message "$(MESSAGE)") \
+		$(if $(filter command,$(origin RUN)),--run "$(RUN)") $(if $(COMPETITION),--competition "$(COMPETITION)") $(ARGS)
+
+kaggle-bundle: $(ENV_STAMP)  ## a folder that predicts in a notebook without network [RUN=runs/...]
+	$(MODULE) pokefast kaggle-bundle $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(ARGS)
+
 demo: $(ENV_STAMP)  ## try a model in a browser, on 127.0.0.1 alone [RUN=runs/... ARGS="--port 7860"]
 	@$(PY) -c "import gradio" 2>/dev/null || { echo "installing Gradio (once)" && \
 		$(PY) -m pip install $(PIP_QUIET) -r requirements-demo.txt && \
@@ -117,6 +127,9 @@ test-wheel: $(ENV_STAMP)  ## build the wheel, and start a task from it alone
 	rm -rf build/wheel && $(PY) -m pip wheel $(PIP_QUIET) --no-deps --wheel-dir build/wheel .
 	$(PY) -m pip install $(PIP_QUIET) --no-deps --target build/wheel/site build/wheel/*.whl
 	cd build/wheel && PYTHONPATH=site $(abspath $(PY)) -P -m pokefast.tasks.task1_mlp --help
+
+test-bundle: $(ENV_STAMP)  ## a bundle predicts and trains in an empty environment without network
+	MORE_TESTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_kaggle.py -k bundle $(ARGS)
 
 lint: $(ENV_STAMP)  ## ruff: check and format
 	$(PY) -m ruff check .

@@ -2,12 +2,18 @@
 
 import sys
 
-from pokefast import check, new
+from pokefast import check, kaggle, new
 from pokefast.options import run_cli
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = {"check": check.main, "new": new.main}
+COMMANDS = {
+    "check": check.main,
+    "kaggle-bundle": kaggle.bundle,
+    "kaggle-data": kaggle.fetch,
+    "kaggle-submit": kaggle.send,
+    "new": new.main,
+}
 
 
 def main(argv):

@@ -35,6 +35,7 @@ __all__ = ["Findings", "find", "main"]
 MANY = 2000  # images: up to here what takes long is done without being asked for
 GROUPS, MEMBERS, IMAGES = 12, 6, 24  # on the page: groups of a kind, images of one, odd images
 PIXELS = 96  # longer side of an image there
+SOME = 0.55  # lower end of the area under the curve from which on parts are not quite alike
 LINES = 20  # names of a kind there, classes in the terminal
 ALIKE = "alike in colours and outline, perhaps not the same"  # of groups that are not copies
 KINDS = {  # of `repeats`: heading, what it means, words for their number
@@ -202,9 +203,9 @@ def _facts(images):
 def _apart(apart):
     """(words, sentence) on whether the parts look alike."""
     if apart is None:
-        return "not known", "A part has fewer than 20 images, or there is none for the test."
+        return "not compared", "A part has fewer than 20 images, or there is none for the test."
     auc, low, high = apart
-    words = "different" if low > FAR else "slightly different" if low > 0.5 else "alike"
+    words = "different" if low > FAR else "somewhat different" if low > SOME else "alike"
     return words, (
         f"A classifier tells the test images from training with an area under the curve of "
         f"{auc:.2f} (95%: {low:.2f} to {high:.2f}; 0.5 is not at all, 1 always), by colours, where "
@@ -246,7 +247,7 @@ def _lines(findings):
         some += f", {len(groups) - copies:,} of them {ALIKE}" if copies < len(groups) else ""
         lines.append(f"{title.lower()}: {some}")
     words, sentence = _apart(findings.apart)
-    lines.append(f"training and test look {words}: {sentence}")
+    lines.append(f"training and test: {words}. {sentence}")
     lines += _splits(findings)
     for what, rows in (findings.odd or {}).items():
         if rows:

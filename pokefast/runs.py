@@ -12,6 +12,7 @@
     metrics.json         scores and seconds; a run without it has not finished
     unfinished/          what the run needs to go on after a kill; gone when it has ended well
     compared.json        how it does beside the runs that finished before it
+    kaggle.json          the public score of its submission, where make kaggle-submit sent it
     suspects.json        labels that are probably wrong, where cleanlab is installed
     examples.json, *.png, report.html    what people look at
 

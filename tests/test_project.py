@@ -47,6 +47,7 @@ FLOORS = [
         "pokefast.compare",
         "pokefast.demo",
         "pokefast.export",
+        "pokefast.kaggle",
         "pokefast.task",
         "pokefast.predict",
         "pokefast.new",

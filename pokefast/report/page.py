@@ -60,6 +60,7 @@ def write_report(folder):
             wide=len(files.run["vocab"]) > 12,
             examples=files.examples or {},
             suspects=files.suspects,
+            kaggle=files.kaggle,
             name=files.folder.resolve().name,
             run=files.run,
             m=files.metrics,

@@ -58,8 +58,8 @@ LONGEST = 160  # pixels, longer side of an image in a data URI
 
 class RunFiles:
     """What a run's folder holds, read when it is asked for: `run` (run.json), the data frame
-    `probabilities` and, None as long as they are not there, `metrics`, `examples` (JSON) and
-    `history`, a data frame.
+    `probabilities` and, None as long as they are not there, `metrics`, `examples`,
+    `suspects`, `kaggle` (JSON) and `history`, a data frame.
 
     Raises UserError for a damaged file, another folder and a run of another version.
     """
@@ -82,6 +82,11 @@ class RunFiles:
     def suspects(self):
         """suspects.json: labels that are probably wrong."""
         return self._json("suspects.json")
+
+    @cached_property
+    def kaggle(self):
+        """kaggle.json: the public score of its submission."""
+        return self._json("kaggle.json")
 
     @cached_property
     def history(self):
