@@ -33,6 +33,7 @@ def main(
         raise UserError(f"{run}: its data is gone; --data names images to check the file on")
     pictures = list(competition.test["path"])
     predictor = load_predictor(run, device="cpu", precision="fp32")
+    print(f"{run}: its graph is written, then compared on {len(pictures)} images", flush=True)
     apart, ties = export_onnx(predictor, out, pictures)
     print(
         f"{out}: {out.stat().st_size / 1e6:.1f} MB; on {len(pictures)} test images its "

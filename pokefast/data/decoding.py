@@ -166,10 +166,11 @@ def _described(tfm):
     """A transform's class, or function, and what it holds; TypeError where that is not known."""
     function = vars(tfm).get("encodes")  # of a Transform around a function
     functions = [m.implementation for m in function.methods] if function else []
-    for owner in (type(tfm), *(getattr(f, "__self__", f) for f in functions)):
+    owners = [type(tfm), *(getattr(f, "__self__", f) for f in functions)]  # of a class's method
+    for owner in owners:
         if owner.__module__.split(".")[0] not in OURS:
             raise TypeError(f"{owner} is not known")
-    names = [type(tfm).__qualname__, *(f.__qualname__ for f in functions)]
+    names = [f"{thing.__module__}.{thing.__qualname__}" for thing in (*owners, *functions)]
     held = {k: v for k, v in vars(tfm).items() if k[:2] != "__" and k not in ("encodes", "decodes")}
     return names, {k: _plain(held[k]) for k in sorted(held)}
 

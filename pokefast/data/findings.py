@@ -17,6 +17,7 @@ from pokefast.crops.copies import kept_copies
 from pokefast.crops.groups import kept_pairs
 from pokefast.crops.links import merged
 from pokefast.images import image_facts, open_image
+from pokefast.progress import progress
 from pokefast.scoring.likeness import MOST, tell_apart
 
 __all__ = ["PARTS", "image_table", "kept_together", "parts_told_apart", "repeats"]
@@ -38,8 +39,9 @@ def image_table(competition, backgrounds):
     table = pd.concat(parts, ignore_index=True)
     table.insert(0, "part", np.repeat(PARTS, [len(part) for part in parts]))
     with ThreadPoolExecutor(cores()) as pool:
-        facts = list(pool.map(image_facts, table["path"]))
-        digests = list(pool.map(_digest, table["path"]))
+        facts = list(progress(pool.map(image_facts, table["path"]), len(table), "headers read"))
+        digests = pool.map(_digest, table["path"])
+        digests = list(progress(digests, len(table), "files compared"))
     table[["format", "mode", "width", "height"]] = pd.DataFrame(facts, columns=range(4))
     table["bytes"] = [path.stat().st_size for path in table["path"]]
     table["file"] = pd.factorize(pd.Series(digests, dtype=object))[0]

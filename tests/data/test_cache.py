@@ -7,13 +7,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from fastai.vision.core import PILImage
 from fasttransform import Transform
 
 from pokefast import cache
 from pokefast.data import decoding
 from pokefast.errors import UserError
 from pokefast.files import cache_dir
-from pokefast.images import PILImageRGB
+from pokefast.images import PILImageRGB, PILImageRGBA
 from tests.data.test_loader import make, whole
 
 
@@ -79,6 +80,11 @@ class Own(Transform):
 
     def encodes(self, x: PILImageRGB):
         return x
+
+
+def test_images_opened_as_another_class_are_others():
+    openers = PILImageRGB.create, PILImageRGBA.create, PILImage.create
+    assert len({decoding._recipe([Transform(create)], None) for create in openers}) == 3
 
 
 def test_what_an_unknown_transform_makes_is_not_kept(task1, kept):
