@@ -45,8 +45,9 @@ KINDS = {  # of `repeats`: heading, what it means, words for their number
         "groups in training and in test",
     ),
     "labels": (
-        "One image, different labels",
-        "Near duplicates in training whose labels differ: one is wrong, or no model can tell.",
+        "Alike, but labelled differently",
+        "Near duplicates in training whose labels differ. Of copies one is wrong, or no model can "
+        "tell them.",
         "groups with different labels",
     ),
     "files": (
@@ -314,7 +315,8 @@ def _shown(images, groups):
         }
         for rows in groups[:GROUPS]
     ]
-    return {"n": len(groups), "groups": first}
+    copies = sum(images["copy"].loc[rows].nunique() == 1 for rows in groups)
+    return {"n": len(groups), "copies": copies, "groups": first}
 
 
 def _items(images, rows):

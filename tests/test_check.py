@@ -59,7 +59,7 @@ def names(table, kind):
 def test_what_was_planted_is_found(found):
     table, _, _ = found
     assert {"6.png", "leak.webp"} in names(table, "in training and in test")
-    assert {"2.png", "wrong.png"} in names(table, "one image, different labels")
+    assert {"2.png", "wrong.png"} in names(table, "alike, but labelled differently")
     same = [{"0.png", "same.png"}, {"2.png", "wrong.png"}]
     assert sorted(names(table, "the same file more than once"), key=min) == same
     assert {"4.png", "mirror.webp"} in names(table, "near duplicates")
