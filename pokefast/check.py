@@ -26,7 +26,7 @@ from pokefast.images import open_image
 from pokefast.names import listed, shown
 from pokefast.options import Options, choice, run_cli
 from pokefast.report.page import render, write_page, write_report
-from pokefast.report.plots import class_counts, to_data_uri, to_svg
+from pokefast.report.plots import RunFiles, class_counts, to_data_uri, to_svg
 from pokefast.report.suspects import suspects_of_run
 from pokefast.scoring.likeness import FAR
 
@@ -155,7 +155,11 @@ def _check_run(run):
                 **{k: shown(v) if isinstance(v, str) else v for k, v in item.items()}
             )
         )
-    print(f"{len(found)} labels are probably wrong; page: {write_report(run)}")
+    page, files = write_report(run), RunFiles(run)
+    print(
+        f"{len(found):,} of {files.suspects['of']:,} labels may be wrong, says a model that is right "
+        f"on {files.metrics['accuracy']:.0%}\npage: {page}"
+    )
 
 
 def _odd(paths):
