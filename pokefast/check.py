@@ -157,8 +157,8 @@ def _check_run(run):
         )
     page, files = write_report(run), RunFiles(run)
     print(
-        f"{len(found):,} of {files.suspects['of']:,} labels may be wrong, says a model that is right "
-        f"on {files.metrics['accuracy']:.0%}\npage: {page}"
+        f"{len(found):,} of {files.suspects['of']:,} labels may be wrong, says a model that is "
+        f"right on {files.metrics['accuracy']:.0%}\npage: {page}"
     )
 
 
