@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from pokefast.data.competition import Competition, read_competition
+from pokefast.data.grouping import believable
 from pokefast.data.layout import Given, find_layout
 from pokefast.data.splits import AllSplitter, most_folds
 from pokefast.errors import UserError
@@ -375,9 +376,10 @@ def _memory_that_is_full_named(o):
 
 
 def _with_groups_enough(task, o, competition):
-    """(options, data frame of the labelled images with their groups): by default a split by image
-    where a class has too few near-duplicate groups for any other; says so.
+    """(options, data frame of the labelled images with their groups): another split where near
+    duplicates are too unsure, or by default where a class has too few groups of them; says so.
     """
+    o = believable(competition, o)
     by_image = o.by_image()
     items = task.get_dls(competition, o, AllSplitter()).train.items
     most, name = most_folds(items)

@@ -85,6 +85,24 @@ class Pairs:
         rows, similarity = self.rows[same], (self.colours * self.fit)[same]
         return _join_lonely(_clusters(self.n, rows, similarity, ALIKE), rows, similarity)
 
+    def silhouette(self, groups):
+        """How sure it is that `groups` [n] show the same art: how much better an image fits the
+        others of its group than the image of another group that it fits best, -1..1, the mean over
+        the images of groups of two and more; -1 where there are none.
+
+        Rousseeuw's silhouette (1987), but for the nearest image in the place of the nearest
+        cluster's mean: look-alikes that were linked to a group fit others as well.
+        """
+        first, second = np.concatenate([self.rows, self.rows[:, ::-1]]).T
+        fit, together = np.tile(self.fit, 2), groups[first] == groups[second]
+        others = np.bincount(groups)[groups] - 1
+        within = np.bincount(first[together], fit[together], self.n) / others.clip(1)
+        nearest = np.zeros(self.n)
+        np.maximum.at(nearest, first[~together], fit[~together])
+        far = 1 - np.minimum(within, nearest)
+        silhouette = (within - nearest) / far.clip(1e-6)
+        return float(silhouette[others > 0].mean()) if (others > 0).any() else -1.0
+
     def sure_groups(self):
         """Group numbers, int [n], of which images surely show the same art, whatever they are."""
         return _clusters(self.n, self.rows, self.fit, SURE)

@@ -1,14 +1,39 @@
 """Which training images stay on one side of a split."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from pokefast.crops.copies import kept_copies
-from pokefast.crops.groups import add_groups
+from pokefast.crops.groups import add_groups, kept_pairs
 from pokefast.errors import UserError
 from pokefast.files import read_csv
 from pokefast.names import listed, match_names, shown, visible
 
-__all__ = ["read_groups", "split_groups"]
+__all__ = ["believable", "read_groups", "split_groups"]
+
+# silhouette of near-duplicate groups from which they are believed: sprites have 0.6, photographs
+# without near duplicates, digits and flags at most 0.04 (docs/results.md)
+BELIEVED = 0.45
+
+
+def believable(competition, o):
+    """Options `o`, with `--split auto`, copies alone, in the place of `group` where the near
+    duplicates that are found in `competition` are too unsure to be `BELIEVED`; says so.
+    """
+    if o.split != "group" or o.groups is not None or o.group is not None:
+        return o
+    pairs = kept_pairs(competition.train["path"], o.cache)
+    silhouette = pairs.silhouette(pairs.groups(competition.train["label"]))
+    if silhouette >= BELIEVED:
+        return o
+    print(
+        "NOTE: --split auto, as what looks like near duplicates is too unsure to be kept together "
+        f"(silhouette {silhouette:.2f}, {BELIEVED} is asked): the score may flatter; --groups FILE "
+        "or --group COLUMN says which images belong together",
+        flush=True,
+    )
+    return replace(o, split="auto", average=False)
 
 
 def split_groups(competition, o):
@@ -16,10 +41,10 @@ def split_groups(competition, o):
     those of a group in the file `o.groups` (Id,group) or in the column `o.group` of the labels'
     table; otherwise, by `o.split`, copies ("auto"), near duplicates ("group") or none ("image").
 
-    With `o.average` there is the column `alike` of `add_groups`. Raises UserError where a file or
-    column does not fit the images.
+    Near duplicates that are not `believable` are none. With `o.average` there is the column `alike`
+    of `add_groups`. Raises UserError where a file or column does not fit the images.
     """
-    train, groups = competition.train, None
+    train, groups, o = competition.train, None, believable(competition, o)
     if o.groups is not None:
         groups = read_groups(o.groups, train["Id"])
     elif o.group is not None:

@@ -173,3 +173,13 @@ def test_many_look_alikes_cost_no_memory(monkeypatch):
     pairs = Pairs(22, np.concatenate([rows, twins]), np.ones(20), np.ones(20, np.float32))
     groups = pairs.sure_groups()
     assert groups[20] == groups[21] and len(set(groups[:20])) == 20
+
+
+def test_the_silhouette_says_how_sure_groups_are():
+    rows = np.array([[0, 1], [2, 3], [1, 2]])
+    for between in (0.2, 0.9):  # to a look-alike in another group
+        pairs = Pairs(5, rows, np.ones(3), np.array([0.8, 0.8, between]))
+        ends = (0.8 - between) / (1 - min(0.8, between))  # of images 1 and 2; 0 and 3 have 0.8
+        found = pairs.silhouette(np.array([0, 0, 1, 1, 2]))
+        assert found == pytest.approx((0.8 + ends) / 2)
+    assert pairs.silhouette(np.arange(5)) == -1

@@ -10,7 +10,7 @@ import pytest
 from pokefast.crops import groups
 from pokefast.data import grouping
 from pokefast.data.competition import read_competition
-from pokefast.data.grouping import read_groups, split_groups
+from pokefast.data.grouping import believable, read_groups, split_groups
 from pokefast.data.layout import Given, find_layout
 from pokefast.errors import UserError
 from pokefast.options import Options
@@ -24,6 +24,12 @@ def labels(task1):
 def same_label(train, groups=None, average=False, keep=True):
     """In the place of `add_groups`."""
     return train.assign(group=train["label"] if groups is None else groups)
+
+
+def pairs_of(silhouette):
+    """In the place of `kept_pairs`: groups of this silhouette."""
+    found = SimpleNamespace(groups=lambda labels: labels, silhouette=lambda _: silhouette)
+    return lambda *_: found
 
 
 def test_a_file_a_column_what_is_found_and_none(task1, labels, tmp_path, monkeypatch):
@@ -42,8 +48,23 @@ def test_a_file_a_column_what_is_found_and_none(task1, labels, tmp_path, monkeyp
         assert list(train["Id"]) == list(competition.train["Id"])
     assert "group" not in split_groups(competition, Options())
     assert "group" not in split_groups(competition, Options(split="image"))
+    monkeypatch.setattr(grouping, "kept_pairs", pairs_of(0.6))
     train = split_groups(competition, Options(split="group"))
     assert list(train["group"]) == list(train["label"])
+
+
+def test_unsure_near_duplicates_are_not_kept_together(task1, tmp_path, monkeypatch, capsys):
+    competition = read_competition(task1)
+    monkeypatch.setattr(grouping, "kept_pairs", pairs_of(0.04))
+    o = Options(split="group", average=True)
+    assert "group" not in split_groups(competition, o)
+    assert "silhouette 0.04" in capsys.readouterr().out
+    settled = believable(competition, o)
+    assert (settled.split, settled.average) == ("auto", False)
+    capsys.readouterr()
+    for given in (dict(split="auto"), dict(split="group", group="label")):
+        assert believable(competition, Options(**given)) == Options(**given)
+    assert capsys.readouterr().out == ""
 
 
 def test_images_that_are_predicted_alike_are_in_one_group_of_those_given(task1, monkeypatch):
