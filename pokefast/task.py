@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 from pokefast.data.competition import Competition, read_competition
-from pokefast.data.grouping import believable
+from pokefast.data.grouping import believable, given_groups
 from pokefast.data.layout import Given, find_layout
 from pokefast.data.splits import AllSplitter, most_folds
 from pokefast.errors import UserError
@@ -215,6 +215,7 @@ def _prepare(task, o, data, folder, clock):
     """
     with clock("prepare"):
         competition = open_competition(data or task.data, task.name, o, check_images=False)
+        given_groups(competition, o)  # what is wrong with them is said before images are read
         competition, whole, hidden = decoded(task, competition, o)
         _check_same_images(folder, competition)
         o, items = _with_groups_enough(task, o, competition)

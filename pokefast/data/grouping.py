@@ -10,7 +10,7 @@ from pokefast.errors import UserError
 from pokefast.files import read_csv
 from pokefast.names import listed, match_names, shown, visible
 
-__all__ = ["believable", "read_groups", "split_groups"]
+__all__ = ["believable", "given_groups", "read_groups", "split_groups"]
 
 # silhouette of near-duplicate groups from which they are believed: sprites have 0.6, photographs
 # without near duplicates, digits and flags at most 0.04 (docs/results.md)
@@ -44,22 +44,31 @@ def split_groups(competition, o):
     Near duplicates that are not `believable` are none. With `o.average` there is the column `alike`
     of `add_groups`. Raises UserError where a file or column does not fit the images.
     """
-    train, groups, o = competition.train, None, believable(competition, o)
-    if o.groups is not None:
-        groups = read_groups(o.groups, train["Id"])
-    elif o.group is not None:
-        layout = competition.layout
-        if layout.table is None:
-            raise UserError(f"--group {o.group}: there is no table of labels; --groups FILE is one")
-        table = layout.root / layout.table
-        groups = read_groups(table, train["Id"], layout.id, o.group)
-    elif o.split == "image":
+    train, o = competition.train, believable(competition, o)
+    groups = given_groups(competition, o)
+    if groups is None and o.split == "image":
         return train
-    elif o.split == "auto":
+    if groups is None and o.split == "auto":
         groups = kept_copies(train["path"], o.cache)
         if not o.average and len(set(groups)) == len(train):
             return train
     return add_groups(train, groups, o.average, o.cache)
+
+
+def given_groups(competition, o):
+    """The groups of the training images of `competition`, int [n], in the file `o.groups` or the
+    column `o.group` of the labels' table; None where neither is given. Raises UserError where they
+    do not fit the images.
+    """
+    if o.groups is not None:
+        return read_groups(o.groups, competition.train["Id"])
+    if o.group is None:
+        return None
+    layout = competition.layout
+    if layout.table is None:
+        raise UserError(f"--group {o.group}: there is no table of labels; --groups FILE is one")
+    table = layout.root / layout.table
+    return read_groups(table, competition.train["Id"], layout.id, o.group)
 
 
 def read_groups(file, ids, id="Id", column="group"):
