@@ -424,10 +424,12 @@ def _say_parts(task, o, dls, clock):
     if o.split == "image":
         said = "split by image: near duplicates may stand on both sides of the split, and the "
         said += "local score may flatter"
-    elif each.max() == 1:
-        said = "split by image, as no two are copies; the local score flatters if the hidden test "
-        said += "shows other things than training: --groups FILE or --group COLUMN keeps images of "
-        said += "one thing together"
+    elif o.groups is None and o.group is None and o.split == "auto":
+        copies = (each > 1).sum()
+        but = f"but {copies} groups of copies stay together" if copies else "as no two are copies"
+        said = f"split by image, {but}; the local score flatters if the hidden test shows other "
+        said += "things than training: "
+        said += "--groups FILE or --group COLUMN keeps images of one thing together"
     else:
         what = "near duplicates" if o.groups is None and o.group is None else "those given"
         said = f"{len(each)} groups of {what} in {len(items)} images, {each.median():.0f} images "
