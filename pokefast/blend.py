@@ -1,4 +1,4 @@
-"""The mean of several runs' probabilities as one submission: `python -m pokefast.blend RUN RUN`.
+"""The mean of several runs' probabilities as one submission: `python -m pokefast blend RUN RUN`.
 
 It reads what every run keeps; nothing is trained or predicted anew.
 """

@@ -1,4 +1,4 @@
-"""Two to five runs side by side: `python -m pokefast.compare RUN RUN ...`.
+"""Two to five runs side by side: `python -m pokefast compare RUN RUN ...`.
 
 Options that differ, scores on the images that all runs predicted unseen, and how far each is from
 the first run's, with an interval of the difference; printed, and as a page with curves and images.

@@ -1,4 +1,4 @@
-"""Try a model in a browser: `python -m pokefast.demo [--run RUN]`, a page on this machine alone.
+"""Try a model in a browser: `python -m pokefast demo [--run RUN]`, a page on this machine alone.
 
 The page is Gradio's, which `make demo` installs beside what is there: it asks for Pillow below 13,
 whose decoders have a known hole, and works with 13.
@@ -147,7 +147,9 @@ def main(
             import gradio  # noqa: F401
             import uvicorn
         except ImportError as e:
-            raise UserError(f"{e.name} is not installed: make demo does it") from None
+            raise UserError(
+                f"{e.name} is not installed: make demo does it, in the project's folder"
+            ) from None
         app = make_app(make_page(Demo(predictor), run.resolve().name, _test_images(run)))
         print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)", flush=True)
         uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")

@@ -1,4 +1,4 @@
-"""Write a run's model for elsewhere: `python -m pokefast.export [--run RUN] [--format onnx]`.
+"""Write a run's model for elsewhere: `python -m pokefast export [--run RUN] [--format onnx]`.
 
 The file runs without torch and without this project; `docs/elsewhere.md` has a script of twenty
 lines that uses it.

@@ -11,18 +11,24 @@ import pandas as pd
 
 from pokefast.errors import UserError
 
-__all__ = ["HALF", "ROOT", "DATA", "RUNS", "SUBMISSIONS"]
-__all__ += ["as_written", "atomic_folder", "atomic_path", "cache_dir", "no_formula"]
+__all__ = ["HALF", "IN_CHECKOUT", "ROOT", "DATA", "RUNS", "SUBMISSIONS"]
+__all__ += ["as_written", "atomic_folder", "atomic_path", "cache_dir", "command", "no_formula"]
 __all__ += ["read_csv", "read_own_csv", "write_json", "write_own_csv"]
 
 HERE = Path(__file__).resolve().parents[1]
-ROOT = HERE if (HERE / "pyproject.toml").is_file() else Path.cwd()  # installed: where one stands
+IN_CHECKOUT = (HERE / "pyproject.toml").is_file()  # not installed
+ROOT = HERE if IN_CHECKOUT else Path.cwd()  # of what is written: where one stands
 DATA = ROOT / "data"
 RUNS = ROOT / "runs"
 SUBMISSIONS = ROOT / "submissions"
 HALF = ".half-"  # how the name of a file begins that is being written
 # what a spreadsheet takes for a formula, in full width too, after any apostrophes
 FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def command(name):
+    """How the command `name` is called here: by make in a checkout, as that does the set-up."""
+    return f"make {name}" if IN_CHECKOUT else f"python -m pokefast {name}"
 
 
 def cache_dir():

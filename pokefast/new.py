@@ -21,7 +21,7 @@ from PIL import Image
 from pokefast.data.competition import read_competition
 from pokefast.data.layout import Given, find_layout
 from pokefast.errors import UserError
-from pokefast.files import ROOT, atomic_path
+from pokefast.files import IN_CHECKOUT, ROOT, atomic_path
 from pokefast.images import open_image
 from pokefast.options import run_cli
 
@@ -157,7 +157,7 @@ def main(
         raise UserError(f"--name {name}: lower-case letters, digits and _, a letter first")
     if keyword.iskeyword(name) or name in {*sys.stdlib_module_names, *packages_distributions()}:
         raise UserError(f"--name {name}: Python has a word or module of that name; take another")
-    inside = Path.cwd() == ROOT and (ROOT / "tasks").is_dir()
+    inside = IN_CHECKOUT and Path.cwd() == ROOT
     file = (ROOT / "tasks" if inside else Path.cwd()) / f"{name}.py"
     if file.exists() or (inside and re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), re.M)):
         raise UserError(f"--name {name}: {file} or that target of make is there; take another")

@@ -219,7 +219,11 @@ def run_cli(main, argv=None):
     abbreviations.
     """
     args = vars(parse(anno_parser(main), argv))  # and --pdb and --xtra, which fastcore adds
-    return to_exit_status(main, **{k: args[k] for k in inspect.signature(main).parameters})
+    try:
+        return to_exit_status(main, **{k: args[k] for k in inspect.signature(main).parameters})
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
 
 
 def to_exit_status(function, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""Tell images' classes: `python -m pokefast.predict RUN picture.png folder/ [--json | --csv]`.
+"""Tell images' classes: `python -m pokefast predict RUN picture.png folder/ [--json | --csv]`.
 
 RUN is a run's folder or a model.onnx of `pokefast.export`. From Python:
 `load_predictor("runs/RUN")("picture.png").label`.

@@ -101,17 +101,28 @@ class Task:
         return replace(found[name](), **given)
 
     @property
+    def script(self):
+        """The file that defines it."""
+        return Path(inspect.getfile(self.get_dls)).resolve()
+
+    @property
     def is_ours(self):
         """Whether its script lies in tasks/; others write to the folder that one stands in."""
-        return Path(inspect.getfile(self.get_dls)).resolve().parent == ROOT / "tasks"
+        return self.script.parent == ROOT / "tasks"
+
+    @property
+    def program(self):
+        """How its script is called where there is no make."""
+        ours = self.is_ours or self.script.parent == Path(__file__).resolve().parent / "tasks"
+        return f"python -m pokefast {self.name}" if ours else f"python {short(self.script)}"
 
     def line(self, arguments, data=None):
         """The command that runs this task with `arguments` on the folder `data`: of make for the
-        scripts in tasks/, of Python for those elsewhere.
+        scripts in tasks/, of Python where the project is installed and for those elsewhere.
         """
         if not self.is_ours:
             where = "" if data is None else f" --data {shlex.quote(data)}"
-            return f"python {short(inspect.getfile(self.get_dls))}{where} {arguments}"
+            return f"{self.program}{where} {arguments}"
         where = "" if data is None else f" DATA={shlex.quote(data)}"
         arguments = arguments.replace('"', '\\"').replace("$", "$$")
         return f'make {self.name}{where} ARGS="{arguments}"'
@@ -252,7 +263,7 @@ def read_line(task, argv=None):
     """
     recipes = {function.__name__: function() for function in task.recipes}
     parser = argparse.ArgumentParser(
-        prog=f"python {short(inspect.getfile(task.get_dls))}",
+        prog=task.program,
         description=inspect.getdoc(sys.modules[task.get_dls.__module__]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,5 +1,4 @@
-"""The project's dashboard at Weights & Biases: `python -m pokefast.workspace`, or `make
-wandb-workspace`.
+"""The project's dashboard at Weights & Biases: `make wandb-workspace`.
 
 Its content is made by the names that `report.wandb_log` logs under, and tested without a network.
 It was never seen in a browser.

@@ -13,12 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pokefast import __main__, predict
+from pokefast import __main__
 from pokefast.data.competition import read_competition
 from pokefast.errors import UserError
 from pokefast.new import Sight, look, propose
 from pokefast.new import main as new
-from pokefast.options import run_cli
 from pokefast.task import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,9 +83,9 @@ def test_every_command_of_the_docs_works(here, capsys):
     assert list(submission["image_id"]) == list(sample["image_id"])
     assert set(submission["label"]) <= set(COLOURS)
     capsys.readouterr()
-    module, pattern, *rest = shlex.split(tell.removeprefix("-m "))
+    command, pattern, *rest = shlex.split(tell.removeprefix("-m pokefast "))
     (run,) = here.glob(pattern)
-    assert module == "pokefast.predict" and run_cli(predict.main, [str(run), *rest]) == 0
+    assert command == "predict" and __main__.main([command, str(run), *rest]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 13
 
 

@@ -1,6 +1,6 @@
 """The embedded data set: three competitions of procedural creatures, in Kaggle's layout.
 
-    python -m pokefast.datasets.drawn [--out data] [--seed 0] [--task 1 2 3]
+    python -m pokefast data [--out data] [--seed 0] [--task 1 2 3]
 
 Tasks 1 and 2: 3,600 train and 900 test images, 64x64 RGBA, 151 species as 20-40 px icons, split
 by image. Task 3: 498 species three times at 256x256 RGBA, 1,194 train and 300 test images, split by

@@ -1,6 +1,6 @@
 """A competition of emoji: their nine groups as classes, each emoji as four vendors draw it.
 
-    python -m pokefast.datasets.emoji [--out data/emoji] [--seed 7] [--cache DIR]
+    python -m pokefast emoji-data [--out data/emoji] [--seed 7] [--cache DIR]
 
 The images come from npm (emoji-datasource-apple, -google, -twitter, -facebook: 400 MB, of which 60
 are kept below --cache). Emoji of the hidden test are in no training image. Never commit what it

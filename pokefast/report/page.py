@@ -1,7 +1,7 @@
 """One page for a run, runs/RUN/report.html, a table of all runs, runs/index.html, and a page of
 some side by side.
 
-    python -m pokefast.report.page [--run runs/RUN]      # make them anew, open the (newest) run's
+    python -m pokefast report [--run runs/RUN]      # make them anew, open the (newest) run's
 
 Pages and pictures are made from the files in the run's folder alone; a page needs no network.
 """
@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedErro
 from markupsafe import Markup
 
 from pokefast.errors import UserError
-from pokefast.files import ROOT, RUNS, atomic_path
+from pokefast.files import IN_CHECKOUT, ROOT, RUNS, atomic_path, command
 from pokefast.options import run_cli
 from pokefast.report.comparison import (
     MOST,
@@ -91,10 +91,9 @@ def write_index(runs=RUNS):
             others += 1
     rows.sort(key=lambda row: row["time"], reverse=True)
     finished.sort(key=lambda one: one[0])
-    make = (ROOT / "Makefile").is_file()
     data = {
         "most": MOST,
-        "command": ('make compare RUNS="', '"') if make else ("python -m pokefast.compare ", ""),
+        "command": ('make compare RUNS="', '"') if IN_CHECKOUT else (f"{command('compare')} ", ""),
         "runs": [about for *_, about in finished],
         "pairs": recent_pairs([files for _, files, _ in finished]),
     }
@@ -118,7 +117,7 @@ def newest_run(runs=RUNS):
     """The folder of the run that finished last; UserError where there is none."""
     found = [f for f in Path(runs).glob("*/metrics.json") if f.with_name("run.json").is_file()]
     if not found:
-        raise UserError(f"{runs}: there is no finished run in it; make task1 makes one")
+        raise UserError(f"{runs}: there is no finished run in it; {command('task1')} makes one")
     return max(found, key=lambda f: f.stat().st_mtime).parent
 
 

@@ -1,4 +1,4 @@
-"""Hidden-test score of every submission whose ids are known: `python -m pokefast.scoring.score
+"""Hidden-test score of every submission whose ids are known: `python -m pokefast score
 [--solution FILE] [--metric NAME]`.
 """
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pokefast.errors import UserError
-from pokefast.files import DATA, SUBMISSIONS, read_csv
+from pokefast.files import DATA, SUBMISSIONS, command, read_csv
 from pokefast.names import listed, match_names, shown, visible
 from pokefast.options import run_cli
 from pokefast.scoring.metrics import choose_metric, macro_f1, metric_title
@@ -107,12 +107,12 @@ def main(
     # not what a killed run left half written
     found = sorted(f for f in Path(submissions).glob("*.csv") if f.name[0] != ".")
     if not found:
-        raise UserError(f"{submissions}: no submission in it; make task1 writes one")
+        raise UserError(f"{submissions}: no submission in it; {command('task1')} writes one")
     files = [Path(solution)] if solution else sorted(DATA.glob("**/solution/*.csv"))
     if not files:
         raise UserError(
-            f"{DATA}: no solution/*.csv below it; make data draws the embedded data with hidden "
-            "labels, SOLUTION=file (--solution) names others"
+            f"{DATA}: no solution/*.csv below it; {command('data')} draws the embedded data with "
+            "hidden labels, SOLUTION=file (--solution) names others"
         )
     solutions = {file: _read_solution(file) for file in files}
     print(f"{metric_title(metric):>8}  submission  (hidden labels)")
