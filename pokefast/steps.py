@@ -3,6 +3,7 @@ turn. Each gets what it needs as arguments and gives back what it made.
 """
 
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +53,7 @@ __all__ = [
     "decoded",
     "items_of",
     "learner_on",
+    "look_alikes_apart",
     "parts_alike",
     "predict_local",
     "predict_test",
@@ -75,7 +77,7 @@ TEST_PART = 2  # number of the local test part among the loaders: training, vali
 class Fitted:
     """A trained Learner, its history (a row an epoch) and the epochs that were run; `fold` counts
     from 1 where there are folds. `left_out` are the local test part's probabilities where phase one
-    gave them, each from a model without the image's group.
+    gave them, each from a model without the image's group, and `without` gives them for others.
     """
 
     learn: object
@@ -83,6 +85,7 @@ class Fitted:
     epochs: int
     fold: int | str = ""
     left_out: np.ndarray | None = None
+    without: Callable | None = None
 
 
 @dataclass
@@ -199,13 +202,13 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
         return Fitted(learn, history, int(epochs), fold)
     file, validate = work_folder(folder) / "checkpoint.pt", fold != "refit"
     state = read_checkpoint(file) if file.exists() else {}
-    first, left_out = [], None
+    first, left_out, without = [], None, None
     with clock("train"):
         if state.get("fold") == fold:
             first, cbs = state["first"], [*cbs, ResumeCallback(state)]
             print(f"goes on after epoch {state['epoch']}", flush=True)
         elif task.phase_one and (solved := task.phase_one(learn, o, validate)):
-            first, left_out = solved.row, solved.left_out
+            first, left_out, without = solved.row, solved.left_out, solved.without
         if is_main():
             cbs.append(CheckpointCallback(file, {"fold": fold, "first": first}))
         if torch.distributed.is_initialized():
@@ -215,7 +218,7 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
     values = learn.recorder.values if epochs and validate else []
     rows += [[fold, i, *row] for i, row in enumerate(values, 1)]
     columns = ["fold", *HISTORY, *(metric.name for metric in learn.metrics)]
-    return Fitted(learn, pd.DataFrame(rows, columns=columns), epochs, fold, left_out)
+    return Fitted(learn, pd.DataFrame(rows, columns=columns), epochs, fold, left_out, without)
 
 
 @dataclass(frozen=True)
@@ -376,6 +379,19 @@ def score(fits, table, competition, metric, o):
     return metrics
 
 
+def look_alikes_apart(fitted, metric, o, temperature):
+    """What metrics.json says of the score where what looks alike is kept together, if that can be
+    had for nothing: the other figure, beside a split that keeps copies alone together.
+    """
+    if fitted.without is None or o.split != "auto" or o.groups is not None or o.group is not None:
+        return {}
+    items = fitted.learn.dls[TEST_PART].items
+    groups = kept_pairs(items["path"], o.cache).groups(items["label"])
+    found = tempered(fitted.without(groups), temperature)
+    value = metric.value(np.asarray(fitted.learn.dls[TEST_PART].targets), found)
+    return {f"{metric.name}_apart": value, "n_apart": len(set(groups))}
+
+
 def items_of(dls):
     """The data frame of all images of the loaders, each once."""
     return pd.concat([dl.items for dl in dls.loaders]).drop_duplicates("Id")
@@ -388,6 +404,11 @@ def scores_text(m):
         interval = (
             f"\nthe hidden test's should be between {m[f'{name}_low']:.3f} and "
             f"{m[f'{name}_high']:.3f} (95%, bootstrap over local and hidden {units})"
+        )
+    if f"{name}_apart" in m:
+        interval += (
+            f"\n{m[f'{name}_apart']:.4f} with all that looks alike kept together, in "
+            f"{m['n_apart']} groups that are not sure"
         )
     shown_first = "" if name in ALWAYS else f"{metric_title(name)} {m[name]:.4f}, "
     each = "\n".join(f"  {shown(name):<12}{value:.3f}" for name, value in m["per_class_f1"].items())

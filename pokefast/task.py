@@ -52,6 +52,7 @@ from pokefast.steps import (
     decoded,
     items_of,
     learner_on,
+    look_alikes_apart,
     parts_alike,
     predict_local,
     predict_test,
@@ -207,6 +208,7 @@ def _run(task, o, data, runs, submissions, folder, clock):
         if table is not plain:
             write_own_csv(folder / "plain.csv", plain)  # what the models say of an image alone
         metrics = score(fits, table, competition, metric, o) | {"calibration": calibration.about}
+        metrics |= look_alikes_apart(fits[0], metric, o, calibration.about["temperature"])
         write_json(folder / "metrics.json", metrics | clock.metrics())
         print(scores_text(metrics), flush=True)
         metrics |= parts_alike(models[0], hidden)  # which `show` writes beside the scores

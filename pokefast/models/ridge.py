@@ -10,7 +10,9 @@ histogram-based image classification", IEEE TNN 1999 (exponential kernels of his
 classification", JMLR 2004 (regularised least squares as a classifier).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -184,12 +186,14 @@ class RidgeHead(nn.Module):
 @dataclass(frozen=True)
 class Solved:
     """What phase one leaves beside the head: its row of the history (no training loss, validation
-    loss, metrics), empty without validation, and the probabilities [n, classes] of the training
-    images, each from a head without its group, where these were asked for.
+    loss, metrics), empty without validation, and, where it was asked for, the probabilities
+    [n, classes] of the training images, each from a head without its group, and a function that
+    gives them for other groups [n].
     """
 
     row: list
     left_out: np.ndarray | None = None
+    without: Callable | None = None
 
 
 def solve(learn, validate=True, leave_one_out=False):
@@ -199,9 +203,7 @@ def solve(learn, validate=True, leave_one_out=False):
     images, each without its group (column `group`; itself where there is none). Each image is
     described once for all learners that share it.
     """
-    dl = described(learn, learn.dls.train).new(shuffle=False, drop_last=False)
-    parts = zip(*dl, strict=True)
-    vectors, targets = (torch.cat(part).as_subclass(torch.Tensor).cpu() for part in parts)
+    vectors, targets = _training_vectors(learn)
     head, items, left_out = learn.model[1].cpu(), learn.dls.train.items, None
     logits = head.solve(vectors, targets, group_numbers(items) if leave_one_out else None)
     head.to(learn.dls.device)
@@ -215,7 +217,25 @@ def solve(learn, validate=True, leave_one_out=False):
         return Solved([])
     text = f"valid_loss {loss:.4f}  {learn.metrics[-1].name} {values[-1]:.4f}"
     print(f"head solved  {text}{'  without each group' if leave_one_out else ''}", flush=True)
-    return Solved([float("nan"), loss, *values], left_out)
+    without = partial(_without, learn) if leave_one_out else None
+    return Solved([float("nan"), loss, *values], left_out, without)
+
+
+def _without(learn, groups):
+    """Probabilities [n, classes] of the training images, in the order of their items, each from the
+    solved head without those of its group in `groups` [n].
+    """
+    vectors, targets = _training_vectors(learn)
+    logits = learn.model[1].cpu().solve(vectors, targets, groups)
+    learn.model[1].to(learn.dls.device)
+    return logits.softmax(1).numpy()
+
+
+def _training_vectors(learn):
+    """Vectors [n, d] and class numbers [n] of the training images, on the CPU."""
+    dl = described(learn, learn.dls.train).new(shuffle=False, drop_last=False)
+    parts = zip(*dl, strict=True)
+    return (torch.cat(part).as_subclass(torch.Tensor).cpu() for part in parts)
 
 
 def _metrics(learn, logits, targets):

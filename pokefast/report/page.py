@@ -175,7 +175,8 @@ def _metric(m):
     """What a run's metrics.json says of the metric that counts, macro-F1 in older ones."""
     name = m.get("metric", "f1_macro")
     ends = [m.get(f"{name}_{end}") for end in ("low", "high")]
-    return {"name": name, "title": metric_title(name), "value": m[name], "ends": ends}
+    found = {"value": m[name], "ends": ends, "apart": m.get(f"{name}_apart")}
+    return {"name": name, "title": metric_title(name), **found}
 
 
 def render(template, script=None, **values):

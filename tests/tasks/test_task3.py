@@ -50,7 +50,8 @@ def known_groups(data, monkeypatch):
         return train.assign(group=group, **({"alike": species} if average else {}))
 
     def pairs(paths, keep):
-        return SimpleNamespace(sure_groups=lambda: pd.factorize(truth[[p.stem for p in paths]])[0])
+        species = pd.factorize(truth[[p.stem for p in paths]])[0]
+        return SimpleNamespace(sure_groups=lambda: species, groups=lambda labels: species)
 
     monkeypatch.setattr(grouping, "add_groups", add)
     monkeypatch.setattr(steps, "kept_pairs", pairs)
@@ -344,6 +345,19 @@ def test_the_fast_recipe_solves_one_head_and_scores_each_group_without_itself(ru
     )
     history = pd.read_csv(result.folder / "history.csv")
     assert list(history["epoch"]) == [0] and 0 < history["f1_score"][0] < 1
+
+
+@pytest.mark.pictures
+def test_a_split_that_is_unsure_has_the_other_figure_beside_it(run, monkeypatch, capsys):
+    monkeypatch.setattr(grouping, "kept_copies", lambda paths, keep: np.arange(len(paths)))
+    sure = run(**SOLVED, average=False).scores
+    capsys.readouterr()
+    auto = run(**SOLVED, average=False, split="auto")
+    assert auto.scores["f1_macro_apart"] == pytest.approx(sure["f1_macro"])
+    assert auto.scores["f1_macro"] > sure["f1_macro"] and "f1_macro_apart" not in sure
+    words = "with all that looks alike kept together"
+    assert words in capsys.readouterr().out
+    assert words in (auto.folder / "report.html").read_text()
 
 
 def test_no_average_submits_what_each_image_gets_alone(run):
