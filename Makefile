@@ -58,8 +58,8 @@ check: $(ENV_STAMP)  ## what to know before training, one page [DATA=dir]; after
 score: $(ENV_STAMP)  ## hidden-test score of every file in submissions/ [SOLUTION=file ARGS="--metric log_loss"]
 	$(RUN) pokefast score $(if $(SOLUTION),--solution "$(SOLUTION)") $(ARGS)
 
-bench: $(ENV_STAMP)  ## speed beside plain fastai, the bare steps and a busy machine, TASK=1 or 2
-	$(RUN) experiments.bench --task task$(or $(TASK),1) $(OPTIONS)
+bench: $(ENV_STAMP)  ## speed beside the bare steps and a busy machine [TASK=1 or 2]; beside other systems, in environments of their own, results/bench.md [PEERS=1]
+	$(RUN) $(if $(PEERS),experiments.peers,experiments.bench --task task$(or $(TASK),1)) $(OPTIONS)
 
 ablations: $(ENV_STAMP)  ## the report's experiments and ours, results/ablations.md [TASK ROWS SEEDS BUDGET(minutes) JOBS DATA(of task1/ to solution/)]
 	$(RUN) experiments.ablations $(if $(TASK),--task task$(TASK)) $(if $(ROWS),--rows "$(ROWS)") \

@@ -37,6 +37,7 @@ EXEMPT = {
     "make test": "runs this very test",
     "make lint": "part of make test",
     "make ablations": "hours; tests/experiments/test_ablations.py",
+    "make bench PEERS=1": "network, and most of an hour; tests/experiments/test_peers.py",
     "make demo": "waits for a browser; tests/test_demo.py",
     'make task2 ARGS="--resume"': "needs a run that was killed; tests/tasks/test_resume.py",
     "make task2 WANDB=online": "network",

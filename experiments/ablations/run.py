@@ -24,7 +24,7 @@ from pokefast.files import DATA, ROOT, RUNS, read_csv
 from pokefast.options import choice, similar
 from tasks import TASKS
 
-__all__ = ["choose_rows", "main", "plan", "run_all"]
+__all__ = ["choose_rows", "commit", "main", "plan", "run_all"]
 
 POLL_SECONDS = 0.2
 
@@ -100,7 +100,7 @@ def run_all(runs, jobs, threads, results, folder, work):
     """Run `runs`, `jobs` at a time; returns the names of those that failed."""
     names = {t: data_name(folder, t) for t in {r.task for r, _ in runs}}
     solutions = {t: _solution(folder, t) for t in names}
-    commit = _commit()
+    version = commit()
     waiting, running, failed = list(runs), [], []
     progress = Progress(runs, jobs)
     print(f"{len(runs)} runs on {folder}, {jobs} at a time: about {progress.text()}", flush=True)
@@ -118,7 +118,7 @@ def run_all(runs, jobs, threads, results, folder, work):
                     failed.append(f"{row.name} seed {seed}")
                     said = f"FAILED, see {out / 'log.txt'}: {_last_line(out / 'log.txt')}"
                 else:
-                    line = record(row, seed, out, solutions[row.task], names[row.task], commit)
+                    line = record(row, seed, out, solutions[row.task], names[row.task], version)
                     add_result(results, line)
                     said = f"local {line['local']}, hidden {line['hidden']}, {seconds:.0f} s"
                 print(f"{row.name} seed {seed}: {said}  [{progress.text()}]", flush=True)
@@ -210,7 +210,7 @@ def _start(row, seed, threads, folder, work):
     return dict(row=row, seed=seed, out=out, process=process, start=time.monotonic())
 
 
-def _commit():
+def commit():
     """The checkout's short commit, with + where files differ from it; empty without git."""
     try:
         git = lambda *a: subprocess.check_output(["git", *a], cwd=ROOT, text=True).strip()  # noqa: E731
