@@ -41,17 +41,19 @@ from pokefast.data.loader import MemoryDL
 from pokefast.data.splits import AroundValidSplitter, GroupSplitter, LeaveOneOutSplitter
 from pokefast.errors import UserError
 from pokefast.images import PILImageRGB, PILImageRGBA
-from pokefast.models.backbones import arch_names, arch_stats, choose_archs, load_weights
+from pokefast.models.backbones import arch_names, arch_stats, load_weights
 from pokefast.models.losses import imbalance_loss
 from pokefast.models.ridge import solve
 from pokefast.models.transfer import (
+    AS_IT_IS,
     GROUPS,
+    TransferOptions,
     freeze_to_group,
     layer_groups,
     transfer,
     vision_arch,
 )
-from pokefast.options import Between, Options
+from pokefast.options import Between
 from pokefast.scoring.metrics import choose_metric
 from pokefast.task import Task, main, open_competition
 from pokefast.training.callbacks import (
@@ -75,30 +77,20 @@ GRADUAL = (1 / 3, 2 / 3)  # fractions of the epochs at which the next layer grou
 
 
 @dataclass(frozen=True)
-class TransferOptions(Options):
-    """Options of task 3, besides those that every task has.
+class ArtOptions(TransferOptions):
+    """Options of task 3, besides those of every task with a pretrained network.
 
     Raises UserError for combinations that cannot be.
     """
 
-    arch: str = "auto"  # of torchvision or timm, or several: a,b; auto: resnet50, or offline's
-    weights: str = "pretrained"  # pretrained, none, or a .safetensors or .pth file
-    size: Annotated[int, Between(16, 2048)] = 160  # pixels, side of the square that the model gets
     crop: Literal["cutout", "foreground", "none"] = "cutout"  # alone, in its box, or all
     head: Literal["ridge", "linear", "mlp"] = "ridge"  # solved in closed form, or trained
     leave_one_out: bool = True  # of ridge without folds or epochs: score each group without itself
-    landmarks: Annotated[int, Between(1)] = 2000  # of ridge: images that colours are held against
-    deep_weight: Annotated[float, Between(0)] = 1.0  # of ridge: the network's maps; 0: left out
-    colour_weight: Annotated[float, Between(0)] = 1.0  # of ridge: the colours; 0: left out
     dropout: Annotated[float, Between(0, 0.99)] = 0.2  # of a head that is not ridge
-    train_from: Literal["head", "layer4", "layer3", "layer2", "layer1", "all"] = "layer3"  # on up
-    lr_ratio: Annotated[float, Between(0)] = 10.0  # head's rate by the stem's; 0: the report's two
     head_frozen: bool = False  # never train the new head: what the report's code did
     unfreeze: Literal["none", "gradual"] = "none"  # open layer2 and layer1 later on
-    imbalance: Literal["sampler", "weighted-ce", "focal", "none"] = "sampler"  # for rare classes
     augment: bool = True  # flips, turns, shifts, scale and colour of training images
     mix: Literal["none", "mixup", "cutmix"] = "none"  # blends of training images
-    ema: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
     early_stop: bool = False  # by the validation part's metric; the best epoch is restored
     stop_patience: Annotated[int, Between(1)] = 10  # early stop: epochs without a better one
     stop_start: Annotated[int, Between(0)] = 10  # early stop: epoch from which they count
@@ -111,19 +103,9 @@ class TransferOptions(Options):
             )
 
     def resolved(self):
-        """With the network that "auto" stands for here; says so where it is not ResNet-50."""
-        falls_back = self.recipe != "report"
-        arch, weights, notes = choose_archs(self.arch, self.weights, self.size, falls_back)
-        for note in notes:
-            print(f"NOTE: {note}", flush=True)
-        several = self.epochs or self.folds or self.valid_folder
-        closed = self.head == "ridge" and not several
-        return replace(
-            super().resolved(),
-            arch=arch,
-            weights=weights,
-            leave_one_out=self.leave_one_out and closed,
-        )
+        """With the network that "auto" stands for, and scores without a group where they can be."""
+        trained = self.head != "ridge" or self.epochs or self.folds or self.valid_folder
+        return replace(super().resolved(), leave_one_out=self.leave_one_out and not trained)
 
     def by_image(self):
         """What the driver falls back to where a class has too few near-duplicate groups: a split
@@ -135,18 +117,12 @@ class TransferOptions(Options):
         """All epochs: no validation part says when to stop."""
         return replace(self, early_stop=False)
 
-    def rates(self):
-        """From the stem's to the head's, or the report's: a tenth up to layer2."""
-        if self.lr_ratio:
-            return slice(self.lr / self.lr_ratio, self.lr)
-        return [self.lr / 10] * 3 + [self.lr] * 3
-
 
 def fast():
     """Ours, a minute in all on two cores with EfficientNet-Lite 0 (auto takes ResNet-50 where its
     weights can be had): hidden macro-F1 0.55 (0.45 to 0.65) on six rebuilds, local 0.51.
     """
-    return TransferOptions(
+    return ArtOptions(
         split="group",  # by image the score flatters
         crop="cutout",
         size=160,
@@ -176,7 +152,7 @@ def best():
 
 def report():
     """The report's: hidden macro-F1 0.31 on a rebuild, 0.297 on Kaggle."""
-    return TransferOptions(
+    return ArtOptions(
         recipe="report",
         split="group",
         crop="none",
@@ -271,15 +247,7 @@ def get_learner(dls, o=None):
         dls,
         vision_arch(model),
         o,
-        create=partial(
-            vision_learner,
-            n_out=n_classes,
-            pretrained=False,  # load_weights did it, from wherever they are
-            normalize=False,  # get_dls does it
-            init=None,
-            custom_head=model[1],
-            train_bn=False,  # frozen groups keep their BatchNorm, with BnFreeze their statistics
-        ),
+        create=partial(vision_learner, n_out=n_classes, custom_head=model[1], **AS_IT_IS),
         splitter=layer_groups,
         loss_func=imbalance_loss(o.imbalance, dls.train.targets, n_classes, o.label_smoothing),
         cbs=cbs,

@@ -1,17 +1,60 @@
-"""Heads on pretrained networks, and the six layer groups of such a model."""
+"""Heads on pretrained networks, the six layer groups of such a model, and options of both."""
 
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated, Literal
 
 from torch import nn
 
-from pokefast.models.backbones import arch_names, arch_stats, build_backbone, find_backbones
+from pokefast.models.backbones import (
+    arch_names,
+    arch_stats,
+    build_backbone,
+    choose_archs,
+    find_backbones,
+)
 from pokefast.models.networks import architecture
 from pokefast.models.ridge import RidgeBody, RidgeHead
+from pokefast.options import Between, Options
 
-__all__ = ["GROUPS", "HEADS", "freeze_to_group", "layer_groups", "transfer", "vision_arch"]
+__all__ = ["AS_IT_IS", "GROUPS", "HEADS", "TransferOptions"]
+__all__ += ["freeze_to_group", "layer_groups", "transfer", "vision_arch"]
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 HEADS = ("ridge", "linear", "mlp")
+# Arguments of `vision_learner` for a model that is ready: weights are loaded, loaders normalise,
+# and frozen groups keep their BatchNorm (with fastai's `BnFreeze` their statistics too).
+AS_IT_IS = {"pretrained": False, "normalize": False, "init": None, "train_bn": False}
+
+
+@dataclass(frozen=True)
+class TransferOptions(Options):
+    """Options of a task with a pretrained network, besides those that every task has."""
+
+    arch: str = "auto"  # of torchvision or timm, or several: a,b; auto: resnet50, or offline's
+    weights: str = "pretrained"  # pretrained, none, or a .safetensors or .pth file
+    size: Annotated[int, Between(16, 2048)] = 160  # pixels, side of the square that the model gets
+    landmarks: Annotated[int, Between(1)] = 2000  # of ridge: images that colours are held against
+    deep_weight: Annotated[float, Between(0)] = 1.0  # of ridge: the network's maps; 0: left out
+    colour_weight: Annotated[float, Between(0)] = 1.0  # of ridge: the colours; 0: left out
+    train_from: Literal["head", "layer4", "layer3", "layer2", "layer1", "all"] = "layer3"  # on up
+    lr_ratio: Annotated[float, Between(0)] = 10.0  # head's rate by the stem's; 0: the report's two
+    imbalance: Literal["sampler", "weighted-ce", "focal", "none"] = "sampler"  # for rare classes
+    ema: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
+
+    def resolved(self):
+        """With the network that "auto" stands for here; says so where it is not ResNet-50."""
+        falls_back = self.recipe != "report"
+        arch, weights, notes = choose_archs(self.arch, self.weights, self.size, falls_back)
+        for note in notes:
+            print(f"NOTE: {note}", flush=True)
+        return replace(super().resolved(), arch=arch, weights=weights)
+
+    def rates(self):
+        """From the stem's to the head's, or the report's: a tenth up to layer2."""
+        if self.lr_ratio:
+            return slice(self.lr / self.lr_ratio, self.lr)
+        return [self.lr / 10] * 3 + [self.lr] * 3
 
 
 @architecture
