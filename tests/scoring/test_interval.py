@@ -78,9 +78,36 @@ def test_a_class_that_is_never_right_counts():
 
 def test_ends_are_scores():
     truth, groups = ["a", "b"] * 4, range(8)
-    assert f1_interval(truth, truth, groups, ["a", "b"], 8) == (1, 1)
     low, high = f1_interval(truth, ["a"] * 7 + ["b"], groups, ["a", "b"], 2)
     assert 0 <= low <= high <= 1
+
+
+@pytest.mark.parametrize("name", ["f1_macro", "accuracy", "kappa"])
+def test_where_all_local_images_are_right_some_hidden_ones_may_be_wrong(name):
+    def interval(n, n_hidden=900, images=1):
+        truth = np.repeat(np.arange(n) % 9, images)
+        predicted = np.array(LABELS)[truth]
+        groups = np.repeat(np.arange(n), images)
+        return f1_interval(predicted, predicted, groups, LABELS, n_hidden, name)
+
+    low, high = interval(540)
+    assert high == 1 and 0.98 < low < 0.998
+    assert interval(540, None)[0] == pytest.approx(low, abs=0.003)
+    assert interval(60)[0] < low - 0.02  # fewer are less sure
+    assert interval(60, images=9)[0] < low - 0.02  # groups count, not their images
+
+
+def test_hidden_scores_of_a_model_that_is_hardly_ever_wrong_fall_into_it():
+    rng, outside, flawless = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        chance = rng.random() * 0.02
+        if (rng.random(200) < chance).any():
+            continue
+        truth = np.repeat(["a", "b"], 100)
+        low, _ = f1_interval(truth, truth, range(200), ["a", "b"], 300, "accuracy", draws=150)
+        flawless += 1
+        outside += (rng.random(300) >= chance).mean() < low
+    assert flawless > 40 and outside <= 0.05 * flawless
 
 
 @pytest.mark.parametrize("name", METRICS)
