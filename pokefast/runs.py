@@ -124,7 +124,9 @@ def newest_unfinished(runs, task, run=NEWEST):
             with _lock(folder) as lock:
                 if lock.is_locked:
                     return folder
-    raise UserError(f"--resume: there is no unfinished run of {task} in {runs}")
+    raise UserError(
+        f"--resume: there is no unfinished run of {task} in {runs}; without --resume one begins"
+    )
 
 
 class Terminated(BaseException):

@@ -97,7 +97,7 @@ def fit_of_pairs(cutouts, rows):
         for turned in (rows, rows[:, ::-1])  # which of the two is moved
         for moved, pairs in pd.Series(range(len(rows))).groupby(turned[:, 1])
     ]
-    for moved, others, pairs in progress(jobs, len(jobs), "look-alikes compared"):
+    for moved, others, pairs in progress(jobs, len(jobs), f"{len(rows):,} pairs compared"):
         fit = _fit([term[others] for term in fixed], _moved(x[moved : moved + 1])).amax(1)
         out[pairs] = np.maximum(out[pairs], fit.numpy())
     return out

@@ -28,7 +28,9 @@ def copy_groups(paths):
     first appearance.
     """
     with ThreadPoolExecutor(cores()) as pool:
-        small = list(progress(pool.map(_reduced, paths), len(paths), "images compared"))
+        small = list(
+            progress(pool.map(_reduced, paths), len(paths), f"{len(paths):,} images compared")
+        )
     n = len(small)
     both = np.concatenate([small, np.flip(small, 2)])
     step = SIDE // COARSE

@@ -53,7 +53,8 @@ def describe_images(images, device=None):
     """
     histograms, cutouts = [np.zeros((0, BINS**3), np.float32)], []
     batches = foreground_batches(images, device, BATCH)
-    for small, maps in progress(batches, -(-len(images) // BATCH), "foregrounds compared"):
+    n, what = -(-len(images) // BATCH), f"{len(images):,} foregrounds cut out"
+    for small, maps in progress(batches, n, what):
         weights = np.ones(maps.shape, np.float32)
         for i, part in enumerate(map(main_part, maps)):
             if part is not None:

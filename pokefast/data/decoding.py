@@ -72,7 +72,8 @@ def _filled(images, errors, source, tfms, device):
         chunks, size = _by_threads(source, tfms, prepared, device), BATCH
     else:
         chunks, size = _by_processes(source, tfms), CHUNK
-    for i, chunk in enumerate(progress(chunks, -(-len(images) // size), "images decoded")):
+    n, what = -(-len(images) // size), f"{len(images):,} images decoded"
+    for i, chunk in enumerate(progress(chunks, n, what)):
         for row, image in enumerate(chunk, i * size):
             if isinstance(image, str):
                 errors[row] = image

@@ -172,6 +172,9 @@ class _Finder:
         unlabelled = [path for path in files if path not in labelled]
         test_ids = self._test_ids(self.tree.under(self.test) if self.test else unlabelled)
         if self.sample and not self.test and not test_ids:
+            self.test = self._asked_for([*train, *self.valid])
+            test_ids = self._test_ids(self.tree.under(self.test))
+        if self.sample and not self.test and not test_ids:
             raise UserError(
                 f"{self.root}: {self.sample} asks for test images and there are none; --test DIR "
                 "names their folder, and without that file there is a score alone"
@@ -442,6 +445,12 @@ class _Finder:
             homes |= mine if not mine & set(besides) else set()
         homes -= set(besides)
         return [self.base] if homes == set(areas) and not self.hidden else sorted(homes)
+
+    def _asked_for(self, besides):
+        """The folders of the images that the sample submission names, apart from `besides`."""
+        index = ImageIndex(self.tree.under([""], but=besides))
+        hits = find_id(self.root / self.sample, self._read(self.sample), index)[1]
+        return self._homes(hits, besides) if hits else []
 
     def _test_ids(self, images):
         """The table that names those of `images` that are the test's: the sample submission, or one

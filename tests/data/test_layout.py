@@ -455,10 +455,26 @@ def retinopathy(root):
     )
 
 
+# a test folder whose name says nothing: the sample submission names its images
+def a_test_folder_by_its_images(root):
+    build(
+        root,
+        "jpegs/tr/z_1.jpg jpegs/tr/z_2.jpg jpegs/te/z_8.jpg jpegs/te/z_9.jpg",
+        train="picture,writer,what z_1,3,ONE z_2,4,TWO",
+        sample_submission="picture,what z_8,ONE z_9,ONE",
+    )
+    return (
+        dict(table="train.csv", id="picture", label=("what",), train=("jpegs/tr",),
+             test=("jpegs/te",), sample="sample_submission.csv"),
+        {"z_1": "ONE", "z_2": "TWO"},
+        ["z_8", "z_9"],
+    )  # fmt: skip
+
+
 LAYOUTS = [dog_breeds, cassava, paddy, plant_pathology_2020, plant_seedlings, aptos, leaf]
 LAYOUTS += [aerial_cactus, cifar10, histopathologic, humpback_whales, state_farm, intel, flowers]
 LAYOUTS += [image_folder, imagenette, mnist_png, cards, fruits, traffic_signs, tiny_imagenet]
-LAYOUTS += [retinopathy, traffic_signs_with_names]
+LAYOUTS += [retinopathy, traffic_signs_with_names, a_test_folder_by_its_images]
 
 
 @pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
