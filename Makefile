@@ -11,7 +11,7 @@ CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/pokefast
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data emoji-data task1 task2 task3 new check score bench ablations lr-find report compare blend export kaggle-data kaggle-submit kaggle-bundle demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel test-bundle lint lock clean clean-cache
+.PHONY: help env data real-data emoji-data task1 task2 task3 new check predict score bench ablations lr-find report compare blend export kaggle-data kaggle-submit kaggle-bundle demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel test-bundle lint lock clean clean-cache
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ ablations: $(ENV_STAMP)  ## the report's experiments and ours, results/ablations
 
 lr-find: $(ENV_STAMP)  ## learning rates to try: suggestions and a plot in runs/, TASK=1, 2 or 3
 	$(RUN) experiments.lr_find --task task$(or $(TASK),1) $(OPTIONS)
+
+predict: $(ENV_STAMP)  ## classes of a picture or a folder of them, by the newest run [DATA=folder RUN=runs/... ARGS=--csv]
+	$(MODULE) pokefast predict $(if $(filter command,$(origin RUN)),"$(RUN)",newest) $(if $(DATA),"$(DATA)") $(ARGS)
 
 report: $(ENV_STAMP)  ## the newest run's page, in a browser [ARGS="--run runs/..."]
 	$(RUN) pokefast report $(ARGS)

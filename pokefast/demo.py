@@ -19,7 +19,7 @@ from pokefast.options import run_cli
 from pokefast.prediction.onnx_file import open_predictor
 from pokefast.prediction.pipeline import make_loader, picture_batches
 from pokefast.report.gradcam import grad_cam, has_convolutions, overlay
-from pokefast.report.page import newest_run
+from pokefast.runs import newest_run
 
 __all__ = ["Demo", "main", "make_app", "make_page"]
 

@@ -11,7 +11,7 @@ from pokefast.errors import UserError
 from pokefast.options import choice, run_cli
 from pokefast.prediction.onnx_file import export_onnx
 from pokefast.prediction.predictor import load_predictor
-from pokefast.report.page import newest_run
+from pokefast.runs import newest_run
 
 __all__ = ["main"]
 

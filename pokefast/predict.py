@@ -1,6 +1,6 @@
 """Tell images' classes: `python -m pokefast predict RUN picture.png folder/ [--json | --csv]`.
 
-RUN is a run's folder or a model.onnx of `pokefast.export`. From Python:
+RUN is a run's folder, "newest", or a model.onnx of `pokefast.export`. From Python:
 `load_predictor("runs/RUN")("picture.png").label`.
 """
 
@@ -18,6 +18,7 @@ from pokefast.options import run_cli
 from pokefast.prediction.onnx_file import open_predictor
 from pokefast.prediction.pipeline import UnreadableError
 from pokefast.prediction.predictor import load_predictor
+from pokefast.runs import NEWEST, newest_run
 
 __all__ = ["find_pictures", "load_predictor", "main"]
 
@@ -26,10 +27,13 @@ def find_pictures(paths):
     """The image files that `paths` name: files as they are, folders with all their images,
     subfolders included, in order of name.
 
-    Raises UserError for a path that is not there and for a folder without images.
+    Raises UserError for a path that is not there, for a folder without images, and for a second
+    run, as a pattern gives where a shell puts its matches in its place.
     """
     found = []
     for path in map(Path, paths):
+        if (path / "run.json").is_file():
+            raise UserError(f"{path}: a run where pictures belong; give one run, then pictures")
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if _is_picture(p))
             if not inside:
@@ -48,7 +52,7 @@ def _is_picture(path):
 
 
 def main(
-    run: Path,  # a finished run's folder, or a model.onnx
+    run: Path,  # a finished run's folder, or newest, or a model.onnx
     pictures: Annotated[str, {"nargs": "+"}],  # picture files, and folders of them
     json: bool = False,  # a JSON list instead of a table
     csv: bool = False,  # CSV instead of a table
@@ -61,6 +65,9 @@ def main(
     if json and csv:
         raise UserError("--json --csv: choose one of them")
     files = [str(p) for p in find_pictures(pictures)]
+    if str(run) == NEWEST:
+        run = newest_run()
+        print(f"predicted by {run}", file=sys.stderr)
     predictor = open_predictor(run)
     vocab, bad = predictor.vocab, None
     try:

@@ -39,7 +39,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from pokefast.errors import UserError
-from pokefast.files import HALF, write_json
+from pokefast.files import HALF, RUNS, command, write_json
 
 __all__ = [
     "FORMAT",
@@ -47,6 +47,7 @@ __all__ = [
     "Terminated",
     "is_unfinished",
     "new_folder",
+    "newest_run",
     "newest_unfinished",
     "probability_columns",
     "probability_table",
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 FORMAT = 2  # of the files above: raised with every change that an older reader would misread
-NEWEST = "newest"  # unfinished run, for --resume
+NEWEST = "newest"  # in the place of a run: of unfinished ones, for --resume, or of finished ones
 PACKAGES = ("pokefast", "fastai", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
 # Columns of probabilities.csv before the probabilities.
 ABOUT = ["Id", "part", "fold", "group", "alike", "truth", "predicted"]
@@ -127,6 +128,14 @@ def newest_unfinished(runs, task, run=NEWEST):
     raise UserError(
         f"--resume: there is no unfinished run of {task} in {runs}; without --resume one begins"
     )
+
+
+def newest_run(runs=RUNS):
+    """The folder of the run that finished last; UserError where there is none."""
+    found = [f for f in Path(runs).glob("*/metrics.json") if f.with_name("run.json").is_file()]
+    if not found:
+        raise UserError(f"{runs}: there is no finished run in it; {command('task1')} makes one")
+    return max(found, key=lambda f: f.stat().st_mtime).parent
 
 
 class Terminated(BaseException):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pokefast import predict
+from pokefast.errors import UserError
 from pokefast.files import as_written
 
 VOCAB = ["=1+1", "Fire"]
@@ -42,6 +43,23 @@ def test_csv_has_no_formula_and_gives_the_names_back(pictures, capsys):
     assert [as_written(row[0]) for row in rows[1:]] == ["+1.png", "a\n=b.png", "\\udcff.png"]
     assert [as_written(row[1]) for row in rows[1:]] == [VOCAB[0]] * 3
     assert [float(v) for v in rows[1][2:]] == [0.75, 0.25]
+
+
+def test_the_newest_run_is_meant_where_none_is_named(pictures, capsys, monkeypatch):
+    opened = []
+    monkeypatch.setattr(predict, "newest_run", lambda: "runs/late")
+    monkeypatch.setattr(predict, "open_predictor", lambda run: opened.append(run) or Fake())
+    predict.main("newest", ["."], csv=True)
+    said = capsys.readouterr()
+    assert opened == ["runs/late"] and "runs/late" in said.err and "late" not in said.out
+
+
+def test_a_second_run_is_no_folder_of_pictures(pictures, tmp_path):
+    """As where the shell makes two runs of runs/leaves-*."""
+    (tmp_path / "leaves-2").mkdir()
+    (tmp_path / "leaves-2" / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="leaves-2: a run where pictures belong"):
+        predict.main("run", ["leaves-2", "."])
 
 
 def test_the_table_has_a_line_a_picture(pictures, capsys):

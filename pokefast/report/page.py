@@ -28,11 +28,11 @@ from pokefast.report.comparison import (
     summary,
 )
 from pokefast.report.plots import FIGURES, RunFiles, draw_figures, to_svg
+from pokefast.runs import newest_run
 from pokefast.scoring.metrics import metric_title
 
 __all__ = [
     "main",
-    "newest_run",
     "render",
     "write_comparison",
     "write_index",
@@ -111,14 +111,6 @@ def write_comparison(together, rows, file):
     paths = image_paths(together.files[0])
     data = {"runs": runs, "pairs": pairs_of(together, rows, paths)}
     return write_page(file, render("compare.html", "index.js", data=data))
-
-
-def newest_run(runs=RUNS):
-    """The folder of the run that finished last; UserError where there is none."""
-    found = [f for f in Path(runs).glob("*/metrics.json") if f.with_name("run.json").is_file()]
-    if not found:
-        raise UserError(f"{runs}: there is no finished run in it; {command('task1')} makes one")
-    return max(found, key=lambda f: f.stat().st_mtime).parent
 
 
 def main(

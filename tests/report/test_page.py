@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from pokefast.errors import UserError
-from pokefast.report.page import main, newest_run, write_index, write_report
+from pokefast.report.page import main, write_index, write_report
 from pokefast.report.plots import FIGURES, draw_figures
+from pokefast.runs import newest_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")
