@@ -290,8 +290,24 @@ class PILImageRGBA(PILImageRGB):
 class ToGrey(Transform):
     """Item transform to one channel, luma of Rec. 601; after a crop, which looks at colours."""
 
-    order = 0.5  # crops have 0, Resize 1
+    order = 0.5  # crops have 0, Squish 1
 
     def encodes(self, x: PILBase):
         """fastai's entry: one channel, mode L."""
         return PILImageBW(x.convert("L"))
+
+
+class Squish(Transform):
+    """Item transform to a square of `size` pixels, whatever the shape was: fastai's `Resize(size,
+    ResizeMethod.Squish)`, whose module imports torchvision and with it torch's compiler.
+    """
+
+    order = 1
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def encodes(self, x: PILBase):
+        """fastai's entry: one image, resampled bilinearly."""
+        return x.resize((self.size, self.size), Image.Resampling.BILINEAR)

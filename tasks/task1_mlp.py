@@ -19,7 +19,6 @@ from typing import Annotated, Literal
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ColReader
 from fastai.torch_core import set_seed
-from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
 from fastcore.foundation import L
 
@@ -28,7 +27,7 @@ from pokefast.data.augment import NormalizeInPlace, augmentations
 from pokefast.data.grouping import split_groups
 from pokefast.data.loader import MemoryDL
 from pokefast.data.splits import AroundValidSplitter, GroupSplitter
-from pokefast.images import PILImageRGB, ToGrey
+from pokefast.images import PILImageRGB, Squish, ToGrey
 from pokefast.models.networks import mlp
 from pokefast.options import Between, Options
 from pokefast.task import Task, main, open_competition
@@ -110,7 +109,7 @@ def get_dls(data=None, o=None, splitter=None):
         item_tfms=[
             *L(crop_transform(o.crop)),
             *([ToGrey()] if o.grey else []),
-            Resize(SIZE, ResizeMethod.Squish),
+            Squish(SIZE),
         ],
         batch_tfms=[*augmentations(o), NormalizeInPlace.from_stats([0.5], [0.5])],
     )

@@ -21,7 +21,6 @@ from fastai.callback.channelslast import ChannelsLast
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ColReader
 from fastai.torch_core import set_seed
-from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
 from fastcore.foundation import L
 
@@ -30,7 +29,7 @@ from pokefast.data.augment import NormalizeInPlace, augmentations
 from pokefast.data.grouping import split_groups
 from pokefast.data.loader import MemoryDL
 from pokefast.data.splits import AroundValidSplitter, GroupSplitter
-from pokefast.images import PILImageRGBA
+from pokefast.images import PILImageRGBA, Squish
 from pokefast.models.networks import cnn
 from pokefast.options import Between, Options
 from pokefast.scoring.metrics import choose_metric
@@ -115,7 +114,7 @@ def get_dls(data=None, o=None, splitter=None):
         get_x=ColReader("path"),
         get_y=ColReader("label"),
         splitter=splitter or AroundValidSplitter(GroupSplitter(o.valid, o.test, o.seed)),
-        item_tfms=[*L(crop_transform(o.crop)), Resize(SIZE, ResizeMethod.Squish)],
+        item_tfms=[*L(crop_transform(o.crop)), Squish(SIZE)],
         batch_tfms=[*augmentations(o), NormalizeInPlace.from_stats(MEAN, STD)],
     )
     train = split_groups(competition, o)

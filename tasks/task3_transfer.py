@@ -30,7 +30,6 @@ from fastai.callback.training import BnFreeze
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ColReader
 from fastai.torch_core import set_seed
-from fastai.vision.augment import Resize, ResizeMethod
 from fastai.vision.data import ImageBlock
 from fastai.vision.learner import vision_learner
 
@@ -40,7 +39,7 @@ from pokefast.data.grouping import split_groups
 from pokefast.data.loader import MemoryDL
 from pokefast.data.splits import AroundValidSplitter, GroupSplitter, LeaveOneOutSplitter
 from pokefast.errors import UserError
-from pokefast.images import PILImageRGB, PILImageRGBA
+from pokefast.images import PILImageRGB, PILImageRGBA, Squish
 from pokefast.models.backbones import arch_names, arch_stats, load_weights
 from pokefast.models.losses import imbalance_loss
 from pokefast.models.ridge import solve
@@ -201,7 +200,7 @@ def get_dls(data=None, o=None, splitter=None):
         get_x=ColReader("path"),
         get_y=ColReader("label"),
         splitter=splitter or AroundValidSplitter(parts),
-        item_tfms=[*crops[o.crop], Resize(o.size, ResizeMethod.Squish)],
+        item_tfms=[*crops[o.crop], Squish(o.size)],
         batch_tfms=[
             *(augmentations(o) if o.augment else []),
             NormalizeInPlace.from_stats(mean + [0.0] * ridge, std + [1.0] * ridge),

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from fastai.vision.augment import Resize, ResizeMethod
 from PIL import ExifTags, Image
 
 from pokefast.errors import UserError
@@ -17,6 +18,7 @@ from pokefast.images import (
     MAX_PIXELS,
     PILImageRGB,
     PILImageRGBA,
+    Squish,
     ToGrey,
     image_error,
     image_errors,
@@ -98,6 +100,16 @@ def test_arrays_and_pil_images_are_taken_too():
 def test_grey_is_luma():
     grey = ToGrey()(PILImageRGB.create(Image.new("RGB", (2, 2), RED)))
     assert grey.mode == "L" and np.asarray(grey)[0, 0] == 82
+
+
+@pytest.mark.parametrize("opener", [PILImageRGB, PILImageRGBA])
+@pytest.mark.parametrize("shape", [(9, 40), (50, 30), (16, 16)])
+def test_squish_is_fastais_resize(opener, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 4), dtype=np.uint8)
+    image = opener.create(Image.fromarray(pixels))
+    ours, theirs = Squish(16)(image), Resize(16, ResizeMethod.Squish)(image)
+    assert type(ours) is type(theirs) is opener
+    assert (np.asarray(ours) == np.asarray(theirs)).all()
 
 
 # a picture whose four quarters differ, so that each way of turning it can be told

@@ -93,7 +93,7 @@ class Crop(Transform):
     so many pixels, colour bicubic and cut-out bilinear. Class and mode of the image stay.
     """
 
-    order = 0  # before Resize, which is 1
+    order = 0  # before Squish, which is 1
 
     def __init__(self, how, pad=0.0, square=False, cutout=False, size=None):
         super().__init__()

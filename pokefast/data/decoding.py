@@ -80,7 +80,7 @@ def _filled(images, errors, source, tfms, device):
             elif image.shape != images.shape[1:]:
                 raise UserError(
                     f"images have the shapes {tuple(image.shape)} and {images.shape[1:]} "
-                    "after item_tfms: add a Resize"
+                    "after item_tfms: add a Squish"
                 )
             else:
                 images[row] = image

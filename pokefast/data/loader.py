@@ -1,5 +1,6 @@
 """A fastai loader that decodes every image once; its batches are indices into one array."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ import torch
 from fastai.data.core import TfmdDL
 from fastai.data.transforms import ColReader
 from fastai.torch_core import to_detach
-from fastai.vision.augment import RandTransform, Resize
 from fastcore.basics import chunked
 
 from pokefast.data.competition import FIX
@@ -87,7 +87,7 @@ class MemoryDL(TfmdDL):
         """
         tfms = [tfm for tfm in self.after_batch.fs if tfm.split_idx != 0]
         for tfm in tfms:
-            if isinstance(tfm, RandTransform):
+            if _is_random(tfm):
                 raise UserError(
                     f"{type(tfm).__name__} is random: its images cannot be described once"
                 )
@@ -162,6 +162,12 @@ class MemoryDL(TfmdDL):
         """As fastai's, of this process alone: it would gather wherever torchrun started it."""
         return to_detach(b, cpu, gather=False)
 
+    def _pre_show_batch(self, b, max_n=9):
+        # how images are shown beside predictions; not with the imports above, as it imports timm
+        import fastai.vision.learner  # noqa: F401
+
+        return super()._pre_show_batch(b, max_n)
+
     def create_item(self, s):
         """As fastai's; for None, by which it asks for an example, the first that can be read."""
         errors = []
@@ -176,7 +182,7 @@ class MemoryDL(TfmdDL):
 
     def _decode(self):
         for tfm in self.after_item.fs:
-            if isinstance(tfm, RandTransform) and not isinstance(tfm, Resize):
+            if _is_random(tfm) and type(tfm).__name__ != "Resize":
                 raise UserError(
                     f"MemoryDL decodes each image once, so {tfm.name} in item_tfms would "
                     f"be drawn once for all epochs: put it in batch_tfms"
@@ -215,6 +221,16 @@ class MemoryDL(TfmdDL):
             self._arrays["device"] = device
             self._arrays["placed"] = tuple(d.to(device) for d in data) if fits else data
         return self._arrays["placed"]
+
+
+def _is_random(tfm):
+    """Whether `tfm` is one of fastai's that may draw at every call.
+
+    Their module, which imports torchvision and with it torch's compiler, is not imported to ask:
+    where nobody has, there is none of them.
+    """
+    module = sys.modules.get("fastai.vision.augment")
+    return module is not None and isinstance(tfm, module.RandTransform)
 
 
 def _unreadable(errors):

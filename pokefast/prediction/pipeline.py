@@ -14,6 +14,7 @@ from fastai.data.transforms import Normalize
 
 from pokefast.data.loader import MemoryDL
 from pokefast.errors import UserError
+from pokefast.images import Squish
 
 __all__ = ["UnreadableError", "describe_pipeline", "make_loader", "make_pipeline"]
 __all__ += ["picture_batches"]
@@ -28,6 +29,8 @@ TRANSFORMS = {
     "Normalize": ("fastai.data.transforms", ("mean", "std")),
     "NormalizeInPlace": ("pokefast.data.augment", ("mean", "std")),
 }
+# a `Squish` under the name of fastai's equal, by which models of before it are known
+SQUISH = {"name": "Resize", "method": "squish", "pad_mode": "reflection", "resamples": [2, 0]}
 MANY = 5  # names in a message
 MAX_SIDE = 4096  # pixels, of what a transform may make of an image
 KEPT = 500  # images from which on they are kept decoded for the next call, where they are files
@@ -107,6 +110,8 @@ def picture_batches(pipeline, images, bs=64):
 
 
 def _describe(tfm):
+    if isinstance(tfm, Squish):
+        return SQUISH | {"size": [tfm.size] * 2}
     name = type(tfm).__name__
     if name not in TRANSFORMS:
         raise UserError(
@@ -121,11 +126,14 @@ def _make(description):
     name = values.pop("name", None)
     if name not in TRANSFORMS:
         raise UserError(f"unknown transform {name!r}")
-    cls = getattr(import_module(TRANSFORMS[name][0]), name)
-    sides = values.get("size")
-    for side in sides if isinstance(sides, list) else [sides or 1]:
+    size = values.get("size")
+    sides = size if isinstance(size, list) else [size or 1]
+    for side in sides:
         if not (isinstance(side, int) and 1 <= side <= MAX_SIDE):
             raise UserError(f"transform {name} makes images of {side} pixels: 1 to {MAX_SIDE}")
+    if description == SQUISH | {"size": sides[:1] * 2}:
+        return Squish(sides[0])
+    cls = getattr(import_module(TRANSFORMS[name][0]), name)
     try:
         if issubclass(cls, Normalize):
             return cls.from_stats(**values)

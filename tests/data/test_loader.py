@@ -153,7 +153,7 @@ def test_pictures_of_different_sizes_are_refused(small):
             self.size += 1
             return x.resize((self.size, self.size))
 
-    with pytest.raises(UserError, match="add a Resize"):
+    with pytest.raises(UserError, match="add a Squish"):
         make(small, item_tfms=[Grow()])[0][1].prepare()
 
 

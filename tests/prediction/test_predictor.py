@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.vision.augment import Resize
 from fasttransform import Transform
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from pokefast.errors import UserError
+from pokefast.images import Squish
 from pokefast.models.networks import architecture, build, cnn, mlp
 from pokefast.options import Options, run_cli
 from pokefast.predict import find_pictures, main
@@ -116,6 +118,16 @@ def test_augmentation_is_no_part_of_the_description(small):
     assert names == ["Resize", "ToTensor", "IntToFloatTensor", "NormalizeInPlace"]
     dl = make_loader(json.loads(json.dumps(from_train)), list(dls.valid.items["path"]))
     assert torch.equal(dl.one_batch()[0], dls.valid.one_batch()[0])
+
+
+@pytest.mark.parametrize("method, kind", [("squish", Squish), ("crop", Resize)])
+def test_a_squish_goes_by_the_name_of_fastais_resize(method, kind, small):
+    resize = dict(name="Resize", method=method, pad_mode="reflection", resamples=[2, 0])
+    tfms = [resize | {"size": [8, 8]}, {"name": "ToTensor"}]
+    pipeline = dict(opener="PILImageRGB", item_tfms=tfms, batch_tfms=[])
+    loader = make_loader(pipeline, [next((small / "task1" / "Test").glob("*.png"))])
+    assert type(loader.after_item.fs[0]) is kind
+    assert describe_pipeline(loader) == pipeline
 
 
 def test_a_crop_to_the_foreground_takes_files_images_and_arrays(small):
