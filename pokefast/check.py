@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from pokefast.data.competition import Competition, look_over
 from pokefast.data.findings import PARTS, image_table, kept_together, parts_told_apart, repeats
-from pokefast.data.grouping import split_groups
+from pokefast.data.grouping import NONE, doubt, split_groups
 from pokefast.data.layout import Given, find_layout
 from pokefast.errors import UserError
 from pokefast.files import RUNS, write_own_csv
@@ -67,9 +67,9 @@ KINDS = {  # of `repeats`: heading, what it means, words for their number
 @dataclass(frozen=True)
 class Findings:
     """What was found in a folder: its `Competition` as far as it can be used, the `image_table`,
-    groups of its rows by a key of `KINDS`, what `parts_told_apart` says, (option, groups, images in
-    them, images of the largest) of splits, and rows of odd images by what is odd, None where that
-    was not looked for; `notes` are lines on what was left out.
+    groups of its rows by a key of `KINDS`, what `parts_told_apart` says, sentences on what splits
+    keep together, and rows of odd images by what is odd, None where that was not looked for;
+    `notes` are lines on what was left out.
     """
 
     competition: Competition
@@ -94,12 +94,17 @@ def find(layout, deep="auto"):
             "near duplicates on other backgrounds, and odd images: --deep yes looks for them, "
             "which takes a minute or two for a thousand images"
         )
-    images = image_table(competition, backgrounds=thorough)
+    why = doubt(competition) if thorough and len(competition.train) else ""
+    if unsure := why not in ("", NONE):
+        notes.append(f"near duplicates on other backgrounds: {why}")
+    images = image_table(competition, backgrounds=thorough and not unsure)
     splits = []
     if len(competition.train):
-        for split in ("auto", "group") if thorough else ("auto",):
+        for split in ("auto", "group") if thorough and not why else ("auto",):
             train = split_groups(competition, Options(split=split))
-            splits.append((f"--split {split}", *kept_together(train)))
+            splits.append(_sentence(split, *kept_together(train)))
+    if why:
+        splits.append(f"--split group does the same: {why}")
     odd = None
     if thorough and find_spec("cleanvision") is None:
         notes.append("odd images: pip install cleanvision looks for dark and blurred ones")
@@ -218,14 +223,12 @@ def _apart(apart):
     )
 
 
-def _splits(findings):
-    """Sentences on what the splits will keep together."""
-    return [
-        f"{option} keeps {n:,} groups of {images:,} images together, at most {most:,} in one"
-        if n
-        else f"{option} keeps nothing together: it finds no two images alike"
-        for option, n, images, most in findings.splits
-    ]
+def _sentence(split, n, images, most):
+    """On what a split keeps together: `n` groups of so many images, at most `most` in one."""
+    if not n:
+        return f"--split {split} keeps nothing together: no two images are copies"
+    some = f"{n:,} groups of {images:,} images together, at most {most:,} in one"
+    return f"--split {split} keeps {some}"
 
 
 def _lines(findings):
@@ -253,12 +256,12 @@ def _lines(findings):
         lines.append(f"{title.lower()}: {some}")
     words, sentence = _apart(findings.apart)
     lines.append(f"training and test: {words}. {sentence}")
-    lines += _splits(findings)
+    lines += findings.splits
     for what, rows in (findings.odd or {}).items():
         if rows:
             ids = listed([shown(name) for name in findings.images["Id"].iloc[rows]])
             lines.append(f"{what}: {len(rows):,} images: {ids}")
-    return lines + [f"not looked for: {note}" for note in findings.notes]
+    return lines + [f"left out: {note}" for note in findings.notes]
 
 
 def _list(findings):
@@ -298,7 +301,7 @@ def _page(findings, name, table):
         shown={k: _shown(images, groups) for k, groups in findings.groups.items()},
         apart=_apart(findings.apart),
         auc=findings.apart,
-        splits=_splits(findings),
+        splits=findings.splits,
         odd={
             what: {"n": len(rows), "images": _items(images, rows[:IMAGES])}
             for what, rows in odd.items()
@@ -313,7 +316,7 @@ def _shown(images, groups):
     """The number `n` of groups of rows and, for the page, the first with their first images."""
     first = [
         {
-            "images": _items(images, rows[:MEMBERS]),
+            "images": _items(images, _varied(images, rows)[:MEMBERS]),
             "more": max(0, len(rows) - MEMBERS),
             "copies": images["copy"].loc[rows].nunique() == 1,
         }
@@ -321,6 +324,14 @@ def _shown(images, groups):
     ]
     copies = sum(images["copy"].loc[rows].nunique() == 1 for rows in groups)
     return {"n": len(groups), "copies": copies, "groups": first}
+
+
+def _varied(images, rows):
+    """`rows` with the first of each part and label before the second of any, as it is these that
+    say what is wrong with a group.
+    """
+    turn = images.loc[rows].groupby(["part", "label"]).cumcount()
+    return list(turn.sort_values(kind="stable").index)
 
 
 def _items(images, rows):

@@ -84,6 +84,24 @@ def test_odd_images_are_named_where_cleanvision_is_installed(found):
     assert "odd size" in set(found[0]["finding"])  # the small copy among the test images
 
 
+def test_look_alikes_that_are_too_unsure_are_not_named(tmp_path, capsys, monkeypatch):
+    for i in range(24):
+        file = tmp_path / "x" / "ab"[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture(i).save(file)
+    monkeypatch.setattr(check, "doubt", lambda competition: "it is too unsure")
+    check.main(data=tmp_path / "x", deep="yes", out=tmp_path / "page.html")
+    said = capsys.readouterr().out
+    assert "--split auto keeps nothing together: no two images are copies" in said
+    assert said.count("it is too unsure") == 2 and "--split group does the same" in said
+    assert read_own_csv(tmp_path / "page.csv").query("finding == 'near duplicates'").empty
+
+
+def test_a_group_on_the_page_begins_with_what_is_wrong_with_it():
+    images = pd.DataFrame({"part": ["training"] * 4 + ["test"], "label": ["a", "a", "a", "b", ""]})
+    assert check._varied(images, [0, 1, 2, 3, 4]) == [0, 3, 4, 1, 2]
+
+
 def test_nothing_in_a_folder_stops_it(tmp_path, capsys):
     for name in ("a/1.png", "b/2.png"):
         (tmp_path / "x" / name).parent.mkdir(parents=True)

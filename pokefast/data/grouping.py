@@ -10,11 +10,26 @@ from pokefast.errors import UserError
 from pokefast.files import read_csv
 from pokefast.names import listed, match_names, shown, visible
 
-__all__ = ["believable", "given_groups", "read_groups", "split_groups"]
+__all__ = ["NONE", "believable", "doubt", "given_groups", "read_groups", "split_groups"]
 
 # silhouette of near-duplicate groups from which they are believed: sprites have 0.6, photographs
 # without near duplicates, digits and flags at most 0.04 (docs/results.md)
 BELIEVED = 0.45
+NONE = "no two images of a class look alike"
+
+
+def doubt(competition, keep=True):
+    """Why near duplicates that are found in `competition` are not `BELIEVED`: words, which are
+    empty where they are.
+    """
+    pairs = kept_pairs(competition.train["path"], keep)
+    groups = pairs.groups(competition.train["label"])
+    if len(set(groups)) == len(groups):
+        return NONE
+    silhouette = pairs.silhouette(groups)
+    if silhouette >= BELIEVED:
+        return ""
+    return f"what looks alike is too unsure (silhouette {silhouette:.2f}, {BELIEVED} is asked)"
 
 
 def believable(competition, o):
@@ -23,14 +38,11 @@ def believable(competition, o):
     """
     if o.split != "group" or o.groups is not None or o.group is not None:
         return o
-    pairs = kept_pairs(competition.train["path"], o.cache)
-    silhouette = pairs.silhouette(pairs.groups(competition.train["label"]))
-    if silhouette >= BELIEVED:
+    if not (why := doubt(competition, o.cache)):
         return o
     print(
-        "NOTE: --split auto, as what looks like near duplicates is too unsure to be kept together "
-        f"(silhouette {silhouette:.2f}, {BELIEVED} is asked): the score may flatter; --groups FILE "
-        "or --group COLUMN says which images belong together",
+        f"NOTE: --split auto, which keeps copies alone together, as {why}: the score may flatter; "
+        "--groups FILE or --group COLUMN says which images belong together",
         flush=True,
     )
     return replace(o, split="auto", average=False)
