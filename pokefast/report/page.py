@@ -40,6 +40,8 @@ __all__ = [
     "write_report",
 ]
 
+COLUMNS = ("run", "metric", "macro-F1", "accuracy", "task", "recipe", "epochs", "training")
+COLUMNS += ("in all", "parameters", "changed", "finished")  # of the table of runs
 CHARTS = ("curves", "confusion", "f1", "class_counts", "reliability")  # as SVG; images stay HTML
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -90,6 +92,11 @@ def write_index(runs=RUNS):
         except (UserError, KeyError, TypeError, ValueError):
             others += 1
     rows.sort(key=lambda row: row["time"], reverse=True)
+    columns = list(COLUMNS)
+    if {row["metric"] for row in rows} <= {None, "f1_macro"}:  # which has a column of its own
+        columns.remove("metric")
+        for row in rows:
+            del row["cells"][0]
     finished.sort(key=lambda one: one[0])
     data = {
         "most": MOST,
@@ -97,7 +104,7 @@ def write_index(runs=RUNS):
         "runs": [about for *_, about in finished],
         "pairs": recent_pairs([files for _, files, _ in finished]),
     }
-    text = render("index.html", "index.js", rows=rows, others=others, data=data)
+    text = render("index.html", "index.js", columns=columns, rows=rows, others=others, data=data)
     return write_page(Path(runs) / "index.html", text)
 
 
@@ -133,27 +140,29 @@ def main(
 
 
 def _index_row(files):
-    """A run's cells (value to sort by, text, class); its page, where it has one; its time."""
+    """A run's cells (value to sort by, text, class) for all `COLUMNS` but the first; its page,
+    where it has one; its time; the name of the metric that counts.
+    """
     run, m = files.run, files.metrics
     file = files.folder / ("run.json" if m is None else "metrics.json")
     at = file.stat().st_mtime
     given = ", ".join(
         f"{k} {_plain(v)}" for k, v in run["given"].items() if k not in ("recipe", "seed")
     )
-    numbers = [(-1, "", "num")] * 7
+    scores, numbers, metric = [(-1, "unfinished", "num soft")] * 2, [(-1, "", "num")] * 4, None
+    scores += [(-1, "", "num")]
     if m is not None:
-        metric = _metric(m)
-        text = f"{metric['name']} {metric['value']:.4f}"
-        numbers = [(metric["value"], text, "num")]
-        numbers += [(m[k], f"{m[k]:.4f}", "num") for k in ("f1_macro", "accuracy")]
-        numbers += [(m["epochs"], m["epochs"], "num")]
+        metric, value = (_metric(m)[k] for k in ("name", "value"))
+        scores = [(value, f"{metric} {value:.4f}", "num")]
+        scores += [(m[k], f"{m[k]:.4f}", "num") for k in ("f1_macro", "accuracy")]
+        numbers = [(m["epochs"], m["epochs"], "num")]
         numbers += [(m[k], _seconds(m[k]), "num") for k in ("train_seconds", "total_seconds")]
         numbers += [(m["n_parameters"], f"{m['n_parameters']:,}", "num")]
-    when = "unfinished" if m is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
-    cells = [(run["task"], run["task"], ""), (run["recipe"], run["recipe"], ""), *numbers]
+    when = "" if m is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+    cells = [*scores, *((run[k], run[k], "") for k in ("task", "recipe")), *numbers]
     cells += [(given, given, "soft"), (at, when, "soft")]
-    page = (files.folder / "report.html").is_file()
-    return dict(name=files.folder.name, page=page, cells=cells, time=at, finished=m is not None)
+    about = dict(name=files.folder.name, cells=cells, time=at, metric=metric)
+    return about | dict(page=(files.folder / "report.html").is_file(), finished=m is not None)
 
 
 def _summary(files, page):
