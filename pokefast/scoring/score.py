@@ -98,7 +98,7 @@ def score_submission(submission, solution, metric=DEFAULT):
 
 
 def main(
-    solution: Path = None,  # hidden labels (Id,label[,split]); all of data/**/solution/ otherwise
+    solution: Path = None,  # hidden labels (id, class); all of data/**/solution/ otherwise
     submissions: Path = SUBMISSIONS,  # folder of submission files
     metric: str = DEFAULT,  # or accuracy, log_loss, auc, kappa, file.py:function of your own
 ):
@@ -122,11 +122,19 @@ def main(
 
 
 def _read_solution(file):
+    """Hidden labels: a table with the columns Id, label and perhaps split, or with two of any name
+    besides split, of which the first is taken for the ids, as in a submission.
+    """
     table = read_csv(file)
+    names = [name for name in table if name != "split"]
+    if len(names) == 2 and not {"Id", "label"} & set(names):
+        print(f"{file}: id column {shown(names[0])}, label column {shown(names[1])}")
+        table = table.rename(columns=dict(zip(names, ("Id", "label"), strict=True)))
     if missing := {"Id", "label"} - set(table.columns):
         raise UserError(
             f"{file}: no column {', '.join(sorted(missing))}; hidden labels have the columns Id, "
-            "label and, where rows of other images are among them, split (Test)"
+            "label and, where rows of other images are among them, split (Test), or an id and a "
+            "class alone, of any names"
         )
     if table.empty:
         raise UserError(f"{file}: it has no rows")

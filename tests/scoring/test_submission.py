@@ -213,6 +213,15 @@ def test_of_many_solutions_the_closest_says_why(tmp_path, capsys, monkeypatch):
         score.main(submissions=tmp_path)
 
 
+def test_hidden_labels_may_have_the_competitions_own_columns(tmp_path, capsys):
+    (tmp_path / "labels.csv").write_text("picture,what is it\na,Fire\nb,Water\n")
+    (tmp_path / "subs").mkdir()
+    (tmp_path / "subs" / "x.csv").write_text("picture,what is it\nb,Water\na,Fire\n")
+    score.main(solution=tmp_path / "labels.csv", submissions=tmp_path / "subs")
+    said = capsys.readouterr().out
+    assert "id column picture, label column what is it" in said and "1.0000  x.csv" in said
+
+
 def test_score_names_what_is_missing(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         (tmp_path / "a.csv").touch()
