@@ -11,7 +11,7 @@ CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/pokefast
 LOG = $(if $(WANDB),--wandb "$(WANDB)")
 
 .DEFAULT_GOAL := help
-.PHONY: help env data real-data emoji-data task1 task2 task3 new check predict score bench ablations lr-find report compare blend export kaggle-data kaggle-submit kaggle-bundle demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel test-bundle lint lock clean clean-cache
+.PHONY: help env data real-data emoji-data task1 task2 task3 new check predict score bench scaling ablations lr-find report compare blend export kaggle-data kaggle-submit kaggle-bundle demo wandb-workspace options-page pictures test test-more test-docs test-chaos test-fuzz test-wheel test-bundle lint lock clean clean-cache
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ score: $(ENV_STAMP)  ## hidden-test score of every file in submissions/ [SOLUTIO
 
 bench: $(ENV_STAMP)  ## speed beside the bare steps and a busy machine [TASK=1 or 2]; beside other systems, in environments of their own, results/bench.md [PEERS=1]
 	$(RUN) $(if $(PEERS),experiments.peers,experiments.bench --task task$(or $(TASK),1)) $(OPTIONS)
+
+scaling: $(ENV_STAMP)  ## how seconds and memory grow, results/scaling.md [ARGS="--data data/real"]
+	$(RUN) experiments.scaling $(ARGS)
 
 ablations: $(ENV_STAMP)  ## the report's experiments and ours, results/ablations.md [TASK ROWS SEEDS BUDGET(minutes) JOBS DATA(of task1/ to solution/)]
 	$(RUN) experiments.ablations $(if $(TASK),--task task$(TASK)) $(if $(ROWS),--rows "$(ROWS)") \

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import csr_array, vstack
 from scipy.spatial.distance import squareform
 
 from pokefast.cache import kept_arrays
@@ -28,7 +29,7 @@ from pokefast.crops.histogram import colour_histograms
 from pokefast.crops.links import components, merged
 from pokefast.progress import progress
 
-__all__ = ["Pairs", "add_groups", "describe_images", "find_pairs", "kept_pairs"]
+__all__ = ["Pairs", "add_groups", "describe_images", "find_pairs", "kept_pairs", "nearest"]
 
 VERSION = 5  # of the method: raise it when the pairs that it finds change
 BINS = 24  # histogram bins a colour channel
@@ -46,12 +47,12 @@ CHUNK = 1024  # images whose similarity to all others is in memory at once
 
 def describe_images(images, device=None):
     """What near duplicates are known by, of `images`, a sequence of paths or PIL images: square
-    roots of the foregrounds' colour histograms, float32 [n, BINS^3], and n cut-outs, uint8
-    [n, 4, 64, 64].
+    roots of the foregrounds' colour histograms, float32 [n, BINS^3], sparse as a foreground has few
+    colours, and n cut-outs, uint8 [n, 4, 64, 64].
 
     Where no foreground is found, both are the whole image's.
     """
-    histograms, cutouts = [np.zeros((0, BINS**3), np.float32)], []
+    histograms, cutouts = [csr_array((0, BINS**3), dtype=np.float32)], []
     batches = foreground_batches(images, device, BATCH)
     n, what = -(-len(images) // BATCH), f"{len(images):,} foregrounds cut out"
     for small, maps in progress(batches, n, what):
@@ -62,8 +63,8 @@ def describe_images(images, device=None):
             cutouts.append(centred_cutout(small[i], weights[i]))
         colours = torch.from_numpy(small).permute(0, 3, 1, 2) / 255
         found = colour_histograms(colours, torch.from_numpy(weights)[:, None], BINS)
-        histograms.append(found.numpy())
-    return np.concatenate(histograms), np.stack(cutouts) if cutouts else np.zeros((0, 4, 64, 64))
+        histograms.append(csr_array(found.numpy()))
+    return vstack(histograms, "csr"), np.stack(cutouts) if cutouts else np.zeros((0, 4, 64, 64))
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,10 @@ def find_pairs(images, device=None):
     number is its square. Raises UserError naming a file that cannot be read.
     """
     histograms, cutouts = describe_images(images, device)
-    n = len(histograms)
+    n = histograms.shape[0]
     if n < 2:
         return Pairs(n, np.zeros((0, 2), int), np.zeros(0), np.zeros(0))
-    rows = _nearest(torch.from_numpy(histograms))
+    rows = nearest(histograms)
     fit = fit_of_pairs(cutouts, rows)
     # in a chain all pairs count, not the nearest alone
     chain = components(n, rows[fit > CHAIN])
@@ -137,11 +138,13 @@ def find_pairs(images, device=None):
     return Pairs(n, rows, np.concatenate(colours).clip(0, 1), fit)
 
 
-def _nearest(histograms):
-    """Pairs of rows [m, 2], each once: those that are nearest by colours, and near enough."""
-    n, found = len(histograms), [np.zeros((0, 2), int)]
+def nearest(histograms):
+    """Pairs of rows [m, 2] of `histograms`, as of `describe_images`, each once: those that are
+    nearest by colours, and near enough.
+    """
+    n, found = histograms.shape[0], [np.zeros((0, 2), int)]
     for rows in torch.arange(n).split(CHUNK):
-        alike = histograms[rows] @ histograms.T
+        alike = torch.from_numpy((histograms[rows.numpy()] @ histograms.T).toarray())
         alike[torch.arange(len(rows)), rows] = 0
         near, columns = alike.topk(min(NEAREST, n))
         first, place = (near > CANDIDATE).nonzero(as_tuple=True)
