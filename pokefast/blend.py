@@ -49,7 +49,7 @@ def cross_fitted(truth, probabilities, groups):
 
 
 def main(
-    runs: Annotated[Path, {"nargs": "+"}],  # folders of finished runs of one competition
+    runs: Annotated[Path, {"nargs": "*"}],  # folders of finished runs of one competition
     weights: bool = False,  # choose them for the lowest log loss on the local part; equal otherwise
     out: Path = None,  # the submission; submissions/TASK_blend.csv by default
 ):

@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 
 def main(
-    runs: Annotated[Path, {"nargs": "+"}],  # folders of finished runs of one competition, 2 to 5
+    runs: Annotated[Path, {"nargs": "*"}],  # folders of finished runs of one competition, 2 to 5
     out: Path = None,  # the page; compare.html beside the first run by default
 ):
     """Print how runs differ, in options and in scores on the same local images; write a page."""

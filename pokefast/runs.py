@@ -130,12 +130,17 @@ def newest_unfinished(runs, task, run=NEWEST):
     )
 
 
-def newest_run(runs=RUNS):
-    """The folder of the run that finished last; UserError where there is none."""
-    found = [f for f in Path(runs).glob("*/metrics.json") if f.with_name("run.json").is_file()]
-    if not found:
-        raise UserError(f"{runs}: there is no finished run in it; {command('task1')} makes one")
-    return max(found, key=lambda f: f.stat().st_mtime).parent
+def newest_run(runs=None):
+    """The folder of the run that finished last in the folder `runs`: by default where scripts of
+    one's own write theirs, runs/ in the folder that one stands in, and `RUNS` where it has none.
+
+    Raises UserError where there is none.
+    """
+    for place in (Path(RUNS.name), RUNS) if runs is None else (Path(runs),):
+        found = [f for f in place.glob("*/metrics.json") if f.with_name("run.json").is_file()]
+        if found:
+            return max(found, key=lambda f: f.stat().st_mtime).parent
+    raise UserError(f"{place}: there is no finished run in it; {command('task1')} makes one")
 
 
 class Terminated(BaseException):

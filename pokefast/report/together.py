@@ -28,7 +28,9 @@ class Together:
         self.files = list(files)
         self.names = [each.folder.resolve().name for each in self.files]
         if len(set(self.names)) < len(self.names) or len(self.names) < 2:
-            raise UserError("give two different runs or more")
+            raise UserError(
+                'give the folders of two different runs or more; with make, RUNS="runs/a runs/b"'
+            )
         first = self.files[0]
         self.vocab = first.run["vocab"]
         for name, files in zip(self.names, self.files, strict=True):
