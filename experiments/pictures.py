@@ -18,7 +18,6 @@ __all__ = ["main"]
 PICTURES = {
     "crops.png": ("task1", "crops.png"),
     "confusion.png": ("task1", "confusion.png"),
-    "batch.png": ("task2", "batch.png"),
     "gradcam.png": ("task2", "gradcam.png"),
 }
 
