@@ -55,8 +55,12 @@ class BatchFlip(BatchTransform):
 
     def augment(self, x):
         """Of all images mirrored, those that are drawn: a flip of whole batches is vectorized."""
-        mirrored = torch.rand(len(x), device=x.device) < self.p
-        return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
+        mirrored = (torch.rand(len(x), device=x.device) < self.p).view(-1, 1, 1, 1)
+        if x.dtype != torch.uint8:
+            return torch.where(mirrored, x.flip(-1), x)
+        # `where` takes bytes one by one: all bits that differ are turned, or none of them
+        differing = x.flip(-1).bitwise_xor_(x).bitwise_and_(mirrored.to(torch.uint8) * 255)
+        return differing.bitwise_xor_(x)
 
 
 class BatchShift(BatchTransform):

@@ -4,8 +4,9 @@
 
 import torch
 import torch.nn.functional as F
-from fastai.losses import CrossEntropyLossFlat
 from torch import nn
+
+from pokefast.training.loss import PlainCrossEntropyLoss
 
 __all__ = ["FocalLoss", "inverse_frequency", "imbalance_loss"]
 
@@ -51,4 +52,4 @@ def imbalance_loss(imbalance, targets, n_classes, label_smoothing=0.0, gamma=2.0
     if imbalance == "focal":
         return FocalLoss(gamma, inverse_frequency(targets, n_classes))
     weight = inverse_frequency(targets, n_classes) if imbalance == "weighted-ce" else None
-    return CrossEntropyLossFlat(weight=weight, label_smoothing=label_smoothing)
+    return PlainCrossEntropyLoss(weight=weight, label_smoothing=label_smoothing)

@@ -3,14 +3,15 @@
 import hashlib
 import sys
 from functools import partial
+from operator import attrgetter
 
 import fastai.callback.hook
 import fastai.callback.schedule  # noqa: F401  and the methods of Learner that both add
 import torch
+from fastai.callback.core import event
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.tracker import ReduceLROnPlateau
 from fastai.learner import Learner, Recorder
-from fastai.losses import CrossEntropyLossFlat
 from fastcore.imports import IN_NOTEBOOK
 
 from pokefast.errors import UserError
@@ -27,21 +28,45 @@ from pokefast.training.callbacks import (
     StepLRCallback,
     is_finite,
 )
+from pokefast.training.loss import PlainCrossEntropyLoss
 from pokefast.training.optimizer import FusedAdam
 from pokefast.training.precision import PrecisionCallback, choose_dtype
 
-__all__ = ["make_learner", "decay_split", "fit", "described", "inputs", "predict"]
+__all__ = ["LeanLearner", "make_learner", "decay_split", "fit", "described", "inputs", "predict"]
 
 # halves the rate in the 6th epoch without a lower loss: torch's patience 5 lets five pass
 PLATEAU = dict(monitor="valid_loss", factor=2, patience=6)
 OPTIMIZERS = ("adam", "adamw")
 
 
-def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, cbs=(), path="."):
+class LeanLearner(Learner):
+    """fastai's Learner, which calls at each event the callbacks that have a method for it.
+
+    fastai's calls all of them, and each looks for the method in itself, the learner and the model:
+    half of what the loop costs a batch.
+    """
+
+    def __call__(self, event_name):
+        """Call the callbacks for an event, or for several one after the other."""
+        for name in [event_name] if isinstance(event_name, str) else event_name:
+            self._call_one(name)
+
+    def _call_one(self, event_name):
+        if not hasattr(event, event_name):
+            raise ValueError(f"no event is named {event_name}")
+        for cb in sorted(self.cbs, key=attrgetter("order")):
+            # after_fit ends what a callback has switched off, whether it has a method or not
+            if event_name == "after_fit" or event_name in vars(cb) or hasattr(type(cb), event_name):
+                cb(event_name)
+
+
+def make_learner(
+    dls, model, o, create=LeanLearner, splitter=None, loss_func=None, cbs=(), path="."
+):
     """A Learner with the precision, optimizer, metrics and output that options `o` ask for.
 
     `o` has optimizer, lr, wd, precision, metric and, for the default cross-entropy,
-    label_smoothing. `create` is Learner or another function of its arguments, as fastai's
+    label_smoothing. `create` is a Learner or another function of its arguments, as fastai's
     `vision_learner`. What `save`, `export` and fastai's callbacks write goes to the folder `path`:
     by fastai's own default it would go to the competition's. Raises UserError where a batch is
     larger than the training part.
@@ -53,7 +78,7 @@ def make_learner(dls, model, o, create=Learner, splitter=None, loss_func=None, c
     learn = create(
         dls,
         model,
-        loss_func=loss_func or CrossEntropyLossFlat(label_smoothing=o.label_smoothing),
+        loss_func=loss_func or PlainCrossEntropyLoss(label_smoothing=o.label_smoothing),
         # fastai's own Adam takes 7 times as long
         opt_func=partial(FusedAdam, decoupled=o.optimizer == "adamw"),
         splitter=splitter or decay_split,

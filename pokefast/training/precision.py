@@ -74,6 +74,21 @@ class PrecisionCallback(MixedPrecision):
     def after_loss(self):
         """Do nothing: autocast has ended."""
 
+    def before_backward(self):
+        """Scale the loss of fp16."""
+        if self.learn.scaler.is_enabled():
+            super().before_backward()
+
+    def before_step(self):
+        """Leave out the step whose gradients overflowed in fp16."""
+        if self.learn.scaler.is_enabled():
+            super().before_step()
+
+    def after_step(self):
+        """Change fp16's scale."""
+        if self.learn.scaler.is_enabled():
+            super().after_step()
+
     def after_fit(self):
         """Drop the scaler; validation after the fit needs autocast, which fastai drops too."""
         self.learn.scaler = None

@@ -40,7 +40,9 @@ def test_only_training_is_augmented_and_each_image_on_its_own(tfm, batch):
     assert len(different) >= 2
 
 
-def test_flip_mirrors_about_half(batch):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_flip_mirrors_about_half(batch, dtype):
+    batch = (255 * batch).to(dtype)
     out = train(BatchFlip(), batch.clone())
     mirrored = [torch.equal(o, b.flip(-1)) for o, b in zip(out, batch, strict=True)]
     kept = [torch.equal(o, b) for o, b in zip(out, batch, strict=True)]

@@ -8,10 +8,11 @@ from fastai.callback.core import Callback
 from fastai.callback.tracker import SaveModelCallback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
+from fastai.learner import Learner
 from torch import nn
 
 from pokefast.errors import UserError
-from pokefast.training.learner import decay_split, fit, make_learner
+from pokefast.training.learner import LeanLearner, decay_split, fit, make_learner
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,36 @@ def test_a_batch_larger_than_the_training_part_is_named(folders):
     o = replace(Options(), bs=32)
     with pytest.raises(UserError, match="--bs 32: the training part has 16 images"):
         make_learner(loaders(folders[0], bs=32), model(), o)
+
+
+class Noted(Callback):
+    """Notes events in a list; in the second fit it is silent."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def before_fit(self):
+        self.run = not self.seen
+
+    def before_train(self):
+        self.seen.append("before_train")
+
+
+def test_the_lean_learner_calls_what_fastais_calls(folders):
+    found = []
+    for create in (LeanLearner, Learner):
+        seen = []
+        late = Callback(after_batch=lambda self, seen=seen: seen.append("after_batch"))
+        learn = make_learner(loaders(folders[0]), model(), Options(), create=create)
+        noted = Noted(seen)
+        learn.add_cbs([late, noted])
+        with learn.no_logging():
+            fit(learn, Options())
+            learn("before_fit")
+            assert not noted.run
+            learn(["before_train", "after_fit"])
+        assert noted.run and len(seen) > 4
+        found.append((seen, learn.recorder.losses, learn.recorder.lrs))
+        with pytest.raises(Exception, match="befor_fit"):
+            learn("befor_fit")
+    assert found[0] == found[1]
