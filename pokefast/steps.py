@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from pokefast.crops.groups import kept_pairs
 from pokefast.data.competition import usable
@@ -70,6 +71,7 @@ __all__ = [
 HISTORY = ["epoch", "train_loss", "valid_loss"]  # and fastai's metrics
 ALWAYS = ("f1_macro", "accuracy")  # metrics that every run has
 TEMPERATURE_FOLDS = 10  # of groups, for the temperatures of images predicted without theirs
+LONG = 60  # seconds from which on it is said how long the other folds will take
 TEST_PART = 2  # number of the local test part among the loaders: training, validation, test
 
 
@@ -213,12 +215,23 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
             cbs.append(CheckpointCallback(file, {"fold": fold, "first": first}))
         if torch.distributed.is_initialized():
             cbs.append(DistributedCallback())
+        start = time.monotonic()
         epochs = fit(learn, o, o.rates(), validate=validate, cbs=cbs)
+        if state.get("fold") != fold:  # trained as a whole here
+            _say_what_is_left(fold, o, time.monotonic() - start)
     rows = [[fold, 0, *first]] if first else []
     values = learn.recorder.values if epochs and validate else []
     rows += [[fold, i, *row] for i, row in enumerate(values, 1)]
     columns = ["fold", *HISTORY, *(metric.name for metric in learn.metrics)]
     return Fitted(learn, pd.DataFrame(rows, columns=columns), epochs, fold, left_out, without)
+
+
+def _say_what_is_left(fold, o, seconds):
+    """Say how long the folds after `fold`, which took so long, will take, where that is long."""
+    left = o.folds - fold if isinstance(fold, int) else 0
+    if left * seconds > LONG:
+        folds, seconds = "fold" if left == 1 else "folds", tqdm.format_interval(left * seconds)
+        print(f"{left} {folds} left, about {seconds}", flush=True)
 
 
 @dataclass(frozen=True)

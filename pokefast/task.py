@@ -431,6 +431,9 @@ def _say_parts(task, o, dls, clock):
     sizes = "{} training, {} validation, {} test images".format(*(dl.n for dl in dls.loaders))
     if o.leave_one_out:
         sizes = f"{dls.train.n} training images, each scored without its group"
+    elif o.folds:  # validation and test are the same images
+        sizes = f"{o.folds} folds of {dls.loaders[2].n} images, each scored by a model trained on "
+        sizes += f"the other {dls.train.n}"
     print(f"{task.name}: {sizes}, prepared in {clock.seconds['prepare']:.1f} s", flush=True)
     items = items_of(dls)
     each = items["group"].value_counts() if "group" in items else np.ones(1)
@@ -440,9 +443,9 @@ def _say_parts(task, o, dls, clock):
     elif o.groups is None and o.group is None and o.split == "auto":
         copies = (each > 1).sum()
         but = f"but {copies} groups of copies stay together" if copies else "as no two are copies"
-        said = f"split by image, {but}; the local score flatters if the hidden test shows other "
-        said += "things than training: "
-        said += "--groups FILE or --group COLUMN keeps images of one thing together"
+        said = f"split by image, {but}. If the hidden test shows other things than training, other "
+        said += "animals or people, the local score flatters; --groups FILE or --group COLUMN says "
+        said += "which images are of one thing"
     else:
         what = "near duplicates" if o.groups is None and o.group is None else "those given"
         said = f"{len(each)} groups of {what} in {len(items)} images, {each.median():.0f} images "

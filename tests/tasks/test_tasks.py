@@ -156,8 +156,11 @@ def test_refit_trains_a_second_model_on_everything(task, run, alone, capsys):
     assert (result.folder / "model.safetensors").exists()
 
 
-def test_folds_take_turns_and_are_averaged(task, run, alone):
+def test_folds_take_turns_and_are_averaged(task, run, alone, monkeypatch, capsys):
+    monkeypatch.setattr("pokefast.steps.LONG", 0)
     result = run(folds=3, **QUICK)
+    said = capsys.readouterr().out
+    assert "2 folds left, about 0" in said and "1 fold left, about 0" in said
     table = pd.read_csv(result.folder / "probabilities.csv")
     local = table[table["part"] == "local"]
     assert set(local["Id"]) == set(pd.read_csv(alone / "train_labels.csv")["Id"])
