@@ -33,19 +33,23 @@ def doubt(competition, keep=True):
 
 
 def believable(competition, o):
-    """Options `o`, with `--split auto`, copies alone, in the place of `group` where the near
-    duplicates that are found in `competition` are too unsure to be `BELIEVED`; says so.
+    """Options `o` without what rests on near duplicates, where those that are found in
+    `competition` are too unsure to be `BELIEVED`: no image is predicted with others, and the split
+    `group` is `auto`, copies alone, unless groups were given. Says so.
     """
-    if o.split != "group" or o.groups is not None or o.group is not None:
+    found = o.split == "group" and o.groups is None and o.group is None
+    if not (found or o.average) or not (why := doubt(competition, o.cache)):
         return o
-    if not (why := doubt(competition, o.cache)):
-        return o
-    print(
-        f"NOTE: --split auto, which keeps copies alone together, as {why}: the score may flatter; "
-        "--groups FILE or --group COLUMN says which images belong together",
-        flush=True,
-    )
-    return replace(o, split="auto", average=False)
+    if found:
+        print(
+            f"NOTE: --split auto, which keeps copies alone together, as {why}: the score may "
+            "flatter; --groups FILE or --group COLUMN says which images belong together",
+            flush=True,
+        )
+        return replace(o, split="auto", average=False)
+    if why != NONE:
+        print(f"NOTE: --no-average, as {why}", flush=True)
+    return replace(o, average=False)
 
 
 def split_groups(competition, o):

@@ -65,14 +65,22 @@ def test_unsure_near_duplicates_are_not_kept_together(task1, tmp_path, monkeypat
     for given in (dict(split="auto"), dict(split="group", group="label")):
         assert believable(competition, Options(**given)) == Options(**given)
     assert capsys.readouterr().out == ""
+    for given in (dict(split="auto"), dict(split="group", group="label")):
+        settled = believable(competition, Options(**given, average=True))
+        assert settled == Options(**given)
+        assert "--no-average" in capsys.readouterr().out
+    monkeypatch.setattr(grouping, "kept_pairs", pairs_of(0.6))
+    assert believable(competition, o) == o
 
 
 def test_images_that_are_predicted_alike_are_in_one_group_of_those_given(task1, monkeypatch):
     competition = read_competition(task1)
     alike = np.arange(len(competition.train))
     alike[7] = alike[0]
-    pairs = SimpleNamespace(sure_groups=lambda: alike)
-    monkeypatch.setattr(groups, "kept_pairs", lambda *_: pairs)
+    pairs = pairs_of(0.6)()
+    pairs.sure_groups = lambda: alike
+    for module in (groups, grouping):
+        monkeypatch.setattr(module, "kept_pairs", lambda *_: pairs)
     for given in (dict(), dict(group="Id")):
         train = split_groups(competition, Options(average=True, **given))
         assert train["group"][7] == train["group"][0] and train["alike"][7] == train["alike"][0]
