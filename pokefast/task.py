@@ -266,6 +266,7 @@ def read_line(task, argv=None):
     recipes = {function.__name__: function() for function in task.recipes}
     parser = argparse.ArgumentParser(
         prog=task.program,
+        usage="%(prog)s [options], which --help lists",  # all of them would hide an error's line
         description=inspect.getdoc(sys.modules[task.get_dls.__module__]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -215,6 +215,13 @@ def test_folders_and_fractions_share_an_option(alone):
     assert read_line(load_task("task1"), [])[0] == load_task("task1").recipe()
 
 
+def test_a_misspelt_option_is_answered_in_two_lines(capsys):
+    with pytest.raises(SystemExit):
+        read_line(load_task("task1"), ["--epocs", "3"])
+    _, said = capsys.readouterr().err.splitlines()
+    assert "unknown option --epocs; did you mean --epochs" in said
+
+
 @pytest.mark.parametrize(
     "given, says",
     [
