@@ -232,7 +232,8 @@ def test_a_habit_gives_what_plain_fastai_gives(made, habit, tmp_path, monkeypatc
             same = a == b
             assert same, a  # pytest would compare long ones letter by letter
         else:
-            np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+            # Adam's first steps are whole ones, even along a gradient that is only rounding
+            np.testing.assert_allclose(a, b, rtol=5e-3, atol=2e-4)
 
 
 @pytest.mark.filterwarnings("ignore")
