@@ -78,6 +78,16 @@ def solve_head(n):
     head.solve(vectors, torch.from_numpy(groups % CLASSES), groups)
 
 
+HEAD = f"""# Growth
+
+Written by `make scaling`: {{}} cores, load {{}} before it began, each row once, in a process
+of its own, imports not counted. A first run checks and decodes images, a second takes them from the
+cache. Images are links to a few; histograms and the vectors of heads ({LANDMARKS:,} landmarks,
+{DEEP:,} deep features) are random.
+
+| what | images | seconds | CPU seconds | CPU ms an image | peak memory, MB |
+|---|---|---|---|---|---|
+"""
 WORK = {
     "icons, first run": load_icons,
     "icons, second run": load_icons,
@@ -155,18 +165,8 @@ def main(
                 each = f"{1000 * cpu / n:.2f}"
                 lines.append(f"| {name} | {n:,} | {wall:.1f} | {cpu:.1f} | {each} | {peak:,.0f} |")
                 print(lines[-1], flush=True)
-    head = f"""# Growth
-
-Written by `make scaling`: {cores()} cores, load {load} before it began, each row once, in a process
-of its own, imports not counted. A first run checks and decodes images, a second takes them from the
-cache. Images are links to a few; histograms and the vectors of heads ({LANDMARKS:,} landmarks,
-{DEEP:,} deep features) are random.
-
-| what | images | seconds | CPU seconds | CPU ms an image | peak memory, MB |
-|---|---|---|---|---|---|
-"""
-    with atomic_path(out) as temp:
-        temp.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+                with atomic_path(out) as temp:  # after each: the largest take many minutes
+                    temp.write_text(HEAD.format(cores(), load) + "\n".join(lines) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
