@@ -97,10 +97,12 @@ def sight(**given):
     [
         (sight(), "cnn", dict(size=64, head="global-max", flip=True, folds=0, channels=3)),
         (sight(side=28, grey=True), "cnn", dict(size=32, head="dense", flip=False, sampler=False)),
-        (sight(transparent=True), "cnn", dict(channels=4, opener="PILImageRGBA")),
+        (sight(side=32, transparent=True), "cnn", dict(channels=4, opener="PILImageRGBA")),
+        (sight(transparent=True), "transfer", dict(size=128, epochs=8, flip=True, folds=0)),
+        (sight(transparent=True, n=600), "transfer", dict(size=128, epochs=12, folds=5)),
         (sight(n=600), "cnn", dict(folds=5, epochs=40)),
         (sight(skew=20), "cnn", dict(sampler=True)),
-        (sight(n=300), "transfer", dict(size=160, folds=5)),
+        (sight(n=300), "transfer", dict(size=160, folds=5, epochs=0)),
         (
             sight(side=600, photographs=True, skew=9),
             "transfer",
