@@ -152,21 +152,30 @@ def main(
         return
     lines, load = [], f"{os.getloadavg()[0]:.1f}"
     with tempfile.TemporaryDirectory(dir=data) as work:
-        work = Path(work)
-        for name, sizes in SIZES.items():
-            for n in (n for n in sizes if n <= most):
-                where = n
-                if WORK[name] in (load_icons, find_duplicates):
-                    task = "task2" if WORK[name] is load_icons else "task3"
-                    where = work / f"{task}-{n}"
-                    if not where.exists():
-                        link_images(data / task, n, where)
-                wall, cpu, peak = measure(name, where, work / "cache")
-                each = f"{1000 * cpu / n:.2f}"
-                lines.append(f"| {name} | {n:,} | {wall:.1f} | {cpu:.1f} | {each} | {peak:,.0f} |")
-                print(lines[-1], flush=True)
-                with atomic_path(out) as temp:  # after each: the largest take many minutes
-                    temp.write_text(HEAD.format(cores(), load) + "\n".join(lines) + "\n", "utf-8")
+        rows = [
+            (name, n, _where(name, n, data, Path(work)))  # all links first: they touch the files
+            for name, sizes in SIZES.items()
+            for n in sizes
+            if n <= most
+        ]
+        for name, n, where in rows:
+            wall, cpu, peak = measure(name, where, Path(work) / "cache")
+            each = f"{1000 * cpu / n:.2f}"
+            lines.append(f"| {name} | {n:,} | {wall:.1f} | {cpu:.1f} | {each} | {peak:,.0f} |")
+            print(lines[-1], flush=True)
+            with atomic_path(out) as temp:  # after each: the largest take many minutes
+                temp.write_text(HEAD.format(cores(), load) + "\n".join(lines) + "\n", "utf-8")
+
+
+def _where(name, n, data, work):
+    """The folder of a competition of `n` images, made below `work`, or `n` where a row has none."""
+    if WORK[name] not in (load_icons, find_duplicates):
+        return n
+    task = "task2" if WORK[name] is load_icons else "task3"
+    folder = work / f"{task}-{n}"
+    if not folder.exists():
+        link_images(data / task, n, folder)
+    return folder
 
 
 if __name__ == "__main__":
