@@ -117,22 +117,7 @@ def propose(sight):
         ),
     }
     if not small:
-        return "transfer", values | {
-            "arch": "tf_efficientnet_lite0" if tuned else "auto",
-            "why_arch": (
-                "a small one, as it is trained as well"
-                if tuned
-                else "resnet50, or tf_efficientnet_lite0 where its weights cannot be had"
-            ),
-            "size": 128 if tuned else 160 if sight.side < 224 else 224,
-            "why_size": f"the images' shorter side is {sight.side}",
-            "epochs": min(12, max(2, round(TUNED / sight.n))) if tuned else 0,
-            "why_epochs": (
-                f"of fine-tuning after the closed form: {TUNED:,} images in all, 2 to 12 epochs"
-                if tuned
-                else "of fine-tuning after the closed form; what follows is for these alone"
-            ),
-        }
+        return "transfer", values | _pretrained(sight, tuned)
     size = 32 if sight.side <= TINY else 64
     epochs = min(40, max(8, round(STEPS / sight.n)))
     whole = sight.side <= TINY or sight.grey
@@ -155,6 +140,26 @@ def propose(sight):
         "epochs": epochs,
         "why_epochs": f"of {sight.n} images: {STEPS:,} in all, 8 to 40 epochs",
         "shift": 2 if size == 32 else 4,
+    }
+
+
+def _pretrained(sight, tuned):
+    """What is filled in for a pretrained network, which is `tuned` or not."""
+    return {
+        "arch": "tf_efficientnet_lite0" if tuned else "auto",
+        "why_arch": (
+            "a small one, as it is trained as well"
+            if tuned
+            else "resnet50, or tf_efficientnet_lite0 where its weights cannot be had"
+        ),
+        "size": 128 if tuned else 160 if sight.side < 224 else 224,
+        "why_size": f"the images' shorter side is {sight.side}",
+        "epochs": min(12, max(2, round(TUNED / sight.n))) if tuned else 0,
+        "why_epochs": (
+            f"of fine-tuning after the closed form: {TUNED:,} images in all, 2 to 12 epochs"
+            if tuned
+            else "of fine-tuning after the closed form; what follows is for these alone"
+        ),
     }
 
 
