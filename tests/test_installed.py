@@ -89,7 +89,7 @@ def test_every_step_works_where_it_is_installed(site, small, tmp_path):
         succeeds(f"-m pokefast predict {first} {tmp_path}/data/task1/Test --csv").count("\n") > 900
     )
     succeeds(f"-m pokefast export --run {second} --data '{small / 'task2'}'")
-    succeeds(f"-m pokefast new --name icons --data '{small / 'task1'}'")
+    succeeds("-m pokefast new --name icons --data data/task1")
     assert (tmp_path / "icons.py").is_file()
     succeeds("icons.py --epochs 1")
 
