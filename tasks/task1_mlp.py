@@ -94,9 +94,9 @@ def get_dls(data=None, o=None, splitter=None):
     class numbers [n].
 
     `data` is a competition folder, the embedded data by default; `o` are options, those of `fast`
-    by default. `splitter` is another than the one that keeps groups, where there are any, together,
-    whose parts are the fractions `o.valid` and `o.test` of the labelled images, 0.15 unless a
-    recipe says otherwise; with folds, the driver gives one for each.
+    by default. `splitter` takes the place of the default one, which splits off the fractions
+    `o.valid` and `o.test` of the labelled images and keeps groups, where there are any, together;
+    with folds, `main` gives one for each.
     """
     o = o or fast()
     set_seed(o.seed, reproducible=True)

@@ -102,9 +102,11 @@ class ArtOptions(TransferOptions):
             )
 
     def resolved(self):
-        """With the network that "auto" stands for, and scores without a group where they can be."""
-        trained = self.head != "ridge" or self.epochs or self.folds or self.valid_folder
-        return replace(super().resolved(), leave_one_out=self.leave_one_out and not trained)
+        """With the network that "auto" stands for, and with each group scored without itself only
+        where neither epochs nor folds nor a folder of validation images give the score.
+        """
+        other = self.head != "ridge" or self.epochs or self.folds or self.valid_folder
+        return replace(super().resolved(), leave_one_out=self.leave_one_out and not other)
 
     def by_image(self):
         """What the driver falls back to where a class has too few near-duplicate groups: a split
@@ -127,11 +129,11 @@ def fast():
         size=160,
         head="ridge",
         average=True,
-        valid=0.1,  # of a single split, --no-leave-one-out
+        valid=0.1,  # of a single split: with --epochs or --no-leave-one-out
         test=0.1,
         tta=False,  # the ridge head's features are averages over the mirror image already
-        epochs=0,  # of fine-tuning after the closed form; what follows is for these alone
         bs=32,
+        epochs=0,  # of fine-tuning after the closed form; what follows is for these alone
         lr=1e-3,
         optimizer="adamw",
         wd=0.02,
@@ -173,13 +175,14 @@ def report():
 
 
 def get_dls(data=None, o=None, splitter=None):
-    """Loaders of training, validation and test part: images [n, 3, size, size], with the cut-out's
-    alpha as fourth channel for ridge, and class numbers [n].
+    """Loaders of training, validation and test part: images [n, 3, size, size], with alpha as
+    fourth channel for ridge, and class numbers [n].
 
     `data` is a competition folder, the embedded data by default; `o` are options, those of `fast`
-    by default. `splitter` is another than the one that keeps near duplicates together, whose parts
-    are the fractions `o.valid` and `o.test`; with folds the driver gives one for each, whose
-    validation and test part are the same fold.
+    by default. `splitter` takes the place of the default one: each part is all images for
+    `o.leave_one_out`, otherwise near duplicates stay together and the fractions `o.valid` and
+    `o.test` are split off. With folds `main` gives one for each, whose validation and test part are
+    the same fold.
     """
     o = (o or fast()).resolved()
     set_seed(o.seed, reproducible=True)
@@ -259,7 +262,9 @@ def get_learner(dls, o=None):
 
 
 def solve_head(learn, o, validate=True):
-    """Phase one: solve a ridge head in closed form; returns what was `Solved`, or None."""
+    """Phase one: solve a ridge head in closed form; returns what was `Solved`, or None. The driver
+    gives resolved options, and `validate` is False where there is nothing to validate on.
+    """
     return solve(learn, validate, o.leave_one_out) if o.head == "ridge" else None
 
 
