@@ -91,6 +91,7 @@ class Options:
     tta: bool = False  # average predictions over the mirror image
     average: bool = False  # and over images that surely show the same art, for the submission
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # of the forward pass
+    cuda_graph: bool = False  # replay the training pass on a GPU: for small networks, experimental
     labels: str | None = None  # table in the data's folder; or folders, inner-folders, names
     id: str | None = None  # column of that table that names the images
     label: str | None = None  # column that holds the class; several with commas: of 0 and 1
@@ -134,8 +135,11 @@ class Options:
         return self
 
     def by_image(self):
-        """The options for images whose near-duplicate groups are too few to be kept together."""
-        return self
+        """The options for images whose near duplicates are too few groups to be kept together: a
+        split by image, unless groups were given.
+        """
+        found = self.split == "group" and self.groups is None and self.group is None
+        return replace(self, split="image", average=False) if found else self
 
     def for_refit(self):
         """The options for a fit on everything, without a validation part to stop by."""

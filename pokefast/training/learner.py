@@ -28,6 +28,7 @@ from pokefast.training.callbacks import (
     StepLRCallback,
     is_finite,
 )
+from pokefast.training.cuda_graph import CudaGraphCallback
 from pokefast.training.loss import PlainCrossEntropyLoss
 from pokefast.training.optimizer import FusedAdam
 from pokefast.training.precision import PrecisionCallback, choose_dtype
@@ -65,7 +66,7 @@ def make_learner(
 ):
     """A Learner with the precision, optimizer, metrics and output that options `o` ask for.
 
-    `o` has optimizer, lr, wd, precision, metric and, for the default cross-entropy,
+    `o` has optimizer, lr, wd, precision, cuda_graph, metric and, for the default cross-entropy,
     label_smoothing. `create` is a Learner or another function of its arguments, as fastai's
     `vision_learner`. What `save`, `export` and fastai's callbacks write goes to the folder `path`:
     by fastai's own default it would go to the competition's. Raises UserError where a batch is
@@ -91,6 +92,7 @@ def make_learner(
             PlainTensorCallback(),
             PrecisionCallback(choose_dtype(o.precision, dls.device)),
             FiniteCallback(),
+            *([CudaGraphCallback()] if o.cuda_graph else []),
             *cbs,
         ],
     )

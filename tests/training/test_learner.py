@@ -22,6 +22,7 @@ class Options:
     wd: float = 0.1
     optimizer: str = "adamw"
     precision: str = "fp32"
+    cuda_graph: bool = False
     label_smoothing: float = 0.0
     metric: str = "f1_macro"
     epochs: int = 2
