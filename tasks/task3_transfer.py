@@ -40,16 +40,16 @@ from pokefast.data.loader import MemoryDL
 from pokefast.data.splits import AroundValidSplitter, GroupSplitter, LeaveOneOutSplitter
 from pokefast.errors import UserError
 from pokefast.images import PILImageRGB, PILImageRGBA, Squish
-from pokefast.models.backbones import arch_names, arch_stats, load_weights
+from pokefast.models.backbones import arch_names, arch_stats
 from pokefast.models.losses import imbalance_loss
-from pokefast.models.ridge import solve
+from pokefast.models.ridge import solve_head
 from pokefast.models.transfer import (
     AS_IT_IS,
     GROUPS,
     TransferOptions,
     freeze_to_group,
     layer_groups,
-    transfer,
+    transfer_model,
     vision_arch,
 )
 from pokefast.options import Between
@@ -72,7 +72,8 @@ AUGMENTATION = {
     **dict.fromkeys(("brightness", "contrast", "saturation"), 0.2),
 }
 LITES = "tf_efficientnet_lite0,tf_efficientnet_lite1,tf_efficientnet_lite2"
-GRADUAL = (1 / 3, 2 / 3)  # fractions of the epochs at which the next layer group opens
+MIXES = {"mixup": MixUp, "cutmix": CutMix}
+OPENS, LOWEST = (1 / 3, 2 / 3), GROUPS.index("layer1")  # gradually: at these fractions of epochs
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,7 @@ class ArtOptions(TransferOptions):
     def __post_init__(self):
         super().__post_init__()
         if self.mix != "none" and self.imbalance in ("weighted-ce", "focal"):
-            raise UserError(
-                f"--mix {self.mix} needs plain cross-entropy: --imbalance sampler or none"
-            )
+            raise UserError(f"--mix {self.mix} needs --imbalance sampler or none")
 
     def resolved(self):
         """With the network that "auto" stands for, and with each group scored without itself only
@@ -107,12 +106,6 @@ class ArtOptions(TransferOptions):
         """
         other = self.head != "ridge" or self.epochs or self.folds or self.valid_folder
         return replace(super().resolved(), leave_one_out=self.leave_one_out and not other)
-
-    def by_image(self):
-        """What the driver falls back to where a class has too few near-duplicate groups: a split
-        by image, unless groups were given.
-        """
-        return self if self.groups or self.group else replace(self, split="image", average=False)
 
     def for_refit(self):
         """All epochs: no validation part says when to stop."""
@@ -223,28 +216,15 @@ def get_learner(dls, o=None):
     set_seed(o.seed, reproducible=True)
     n_classes = len(dls.vocab)
     cbs = [BnFreeze(), ChannelsLast()]
-    if o.imbalance == "sampler":
-        cbs.append(WeightedSamplingCallback())
-    if o.mix != "none":
-        cbs.append({"mixup": MixUp, "cutmix": CutMix}[o.mix]())
-    if o.unfreeze == "gradual":
-        cbs.append(GradualUnfreezeCallback(GRADUAL, lowest=GROUPS.index("layer1")))
-    if o.ema:
-        cbs.append(AverageWeightsCallback(o.ema))
+    cbs += [WeightedSamplingCallback()] if o.imbalance == "sampler" else []
+    cbs += [MIXES[o.mix]()] if o.mix != "none" else []
+    cbs += [GradualUnfreezeCallback(OPENS, LOWEST)] if o.unfreeze == "gradual" else []
+    cbs += [AverageWeightsCallback(o.ema)] if o.ema else []
     if o.early_stop:
         watched = choose_metric(o.metric, list(dls.vocab))
         rule = dict(patience=o.stop_patience, start=o.stop_start)
         cbs.append(PatienceStopCallback(watched.column, watched.lower, **rule))
-    model = transfer(
-        o.arch,
-        n_classes,
-        o.head,
-        o.dropout,
-        landmarks=min(o.landmarks, dls.train.n),
-        deep_weight=o.deep_weight,
-        colour_weight=o.colour_weight,
-    )
-    load_weights(model, o.arch, o.weights)
+    model = transfer_model(dls, o, o.head, o.dropout)  # with its weights: nothing is to be added
     learn = make_learner(
         dls,
         vision_arch(model),
@@ -259,13 +239,6 @@ def get_learner(dls, o=None):
     if o.head_frozen:
         learn.model[1].requires_grad_(False)
     return learn
-
-
-def solve_head(learn, o, validate=True):
-    """Phase one: solve a ridge head in closed form; returns what was `Solved`, or None. The driver
-    gives resolved options, and `validate` is False where there is nothing to validate on.
-    """
-    return solve(learn, validate, o.leave_one_out) if o.head == "ridge" else None
 
 
 TASK = Task(

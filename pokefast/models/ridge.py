@@ -23,11 +23,11 @@ from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
 from pokefast.crops.histogram import colour_histograms, lab
-from pokefast.data.splits import group_numbers
+from pokefast.data.splits import group_numbers, left_out_parts
 from pokefast.errors import UserError
 from pokefast.training.learner import described
 
-__all__ = ["RidgeBody", "RidgeHead", "Solved", "solve"]
+__all__ = ["RidgeBody", "RidgeHead", "Solved", "solve_head"]
 
 BINS = 16  # of the histograms, a Lab channel
 STEP = 4 / 224  # of the side: every such step a pixel is counted; more change nothing
@@ -196,18 +196,24 @@ class Solved:
     without: Callable | None = None
 
 
-def solve(learn, validate=True, leave_one_out=False):
+def solve_head(learn, o, validate=True):
     """Phase one: solve the `RidgeHead` of `learn` on the training part, with the network as it is.
 
-    Prints a line and returns what was `Solved`; with `leave_one_out`, validation is on the training
-    images, each without its group (column `group`; itself where there is none). Each image is
-    described once for all learners that share it.
+    Prints a line and returns what was `Solved`, None for another head. With `o.leave_one_out`, of
+    resolved options, validation is on the training images, each without its group (column `group`;
+    itself where there is none) and as large a share of the other classes: `left_out_parts`.
+    `validate` is False where there is nothing to validate on. Each image is described once for all
+    learners that share it.
     """
+    head, items = learn.model[1], learn.dls.train.items
+    if not isinstance(head, RidgeHead):
+        return None
     vectors, targets = _training_vectors(learn)
-    head, items, left_out = learn.model[1].cpu(), learn.dls.train.items, None
-    logits = head.solve(vectors, targets, group_numbers(items) if leave_one_out else None)
+    parts = left_out_parts(targets.numpy(), group_numbers(items)) if o.leave_one_out else None
+    logits = head.cpu().solve(vectors, targets, parts)
     head.to(learn.dls.device)
-    if leave_one_out:
+    left_out = None
+    if o.leave_one_out:
         values = _metrics(learn, logits, targets)
         loss, left_out = F.cross_entropy(logits, targets).item(), logits.softmax(1).numpy()
     elif validate:
@@ -216,17 +222,18 @@ def solve(learn, validate=True, leave_one_out=False):
     else:
         return Solved([])
     text = f"valid_loss {loss:.4f}  {learn.metrics[-1].name} {values[-1]:.4f}"
-    print(f"head solved  {text}{'  without each group' if leave_one_out else ''}", flush=True)
-    without = partial(_without, learn) if leave_one_out else None
+    print(f"head solved  {text}{'  without each group' if o.leave_one_out else ''}", flush=True)
+    without = partial(_without, learn) if o.leave_one_out else None
     return Solved([float("nan"), loss, *values], left_out, without)
 
 
 def _without(learn, groups):
     """Probabilities [n, classes] of the training images, in the order of their items, each from the
-    solved head without those of its group in `groups` [n].
+    solved head without those of its group in `groups` [n] and its part of the others.
     """
     vectors, targets = _training_vectors(learn)
-    logits = learn.model[1].cpu().solve(vectors, targets, groups)
+    parts = left_out_parts(targets.numpy(), np.asarray(groups))
+    logits = learn.model[1].cpu().solve(vectors, targets, parts)
     learn.model[1].to(learn.dls.device)
     return logits.softmax(1).numpy()
 

@@ -12,13 +12,14 @@ from pokefast.models.backbones import (
     build_backbone,
     choose_archs,
     find_backbones,
+    load_weights,
 )
 from pokefast.models.networks import architecture
 from pokefast.models.ridge import RidgeBody, RidgeHead
 from pokefast.options import Between, Options
 
 __all__ = ["AS_IT_IS", "GROUPS", "HEADS", "TransferOptions"]
-__all__ += ["freeze_to_group", "layer_groups", "transfer", "vision_arch"]
+__all__ += ["freeze_to_group", "layer_groups", "transfer", "transfer_model", "vision_arch"]
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 HEADS = ("ridge", "linear", "mlp")
@@ -82,6 +83,23 @@ def transfer(
         }
         top = nn.Sequential(*layers[head])
     return nn.Sequential(nn.Sequential(body), top)
+
+
+def transfer_model(dls, o, head="ridge", dropout=0.5):
+    """The `transfer` model that `TransferOptions` ask for, for the classes and the training images
+    of `dls`, with the weights of its network.
+    """
+    model = transfer(
+        o.arch,
+        len(dls.vocab),
+        head,
+        dropout,
+        landmarks=min(o.landmarks, dls.train.n),
+        deep_weight=o.deep_weight,
+        colour_weight=o.colour_weight,
+    )
+    load_weights(model, o.arch, o.weights)
+    return model
 
 
 def vision_arch(model):

@@ -1,5 +1,6 @@
 """Splits are disjoint, complete, stratified and the same for the same seed."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -8,6 +9,7 @@ from pokefast.data.splits import (
     FoldSplitter,
     GroupSplitter,
     StratifiedSplitter,
+    left_out_parts,
     most_folds,
 )
 from pokefast.errors import UserError
@@ -210,3 +212,21 @@ def test_a_class_with_too_few_groups_is_named():
 
 def test_all_splitter_trains_on_everything():
     assert AllSplitter()(DF)[0] == list(range(200))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_parts_that_are_left_out_hold_whole_groups_and_every_class_alike(rows):
+    df = frame(60, 45, 12, rows=rows)
+    groups = pd.factorize(df["group"])[0]
+    parts = left_out_parts(df["label"], groups, 30)
+    assert sorted(set(parts)) == list(range(30))
+    assert (df.assign(part=parts).groupby("group")["part"].nunique() == 1).all()
+    each = df.assign(part=parts).drop_duplicates("group").value_counts(["label", "part"])
+    assert set(each["a"]) == {2} and set(each["b"]) == {1, 2} and set(each["c"]) == {1}
+    assert np.array_equal(parts, left_out_parts(df["label"], groups, 30))
+
+
+def test_groups_that_are_too_few_for_parts_are_left_out_one_by_one():
+    df = frame(29, 3)
+    groups = pd.factorize(df["group"])[0]
+    assert np.array_equal(left_out_parts(df["label"], groups, 30), groups)

@@ -22,13 +22,22 @@ from pokefast.errors import UserError
 from pokefast.images import PILImageRGBA
 from pokefast.models.backbones import load_weights
 from pokefast.models.networks import build
-from pokefast.models.ridge import BINS, RidgeHead, solve
+from pokefast.models.ridge import BINS, RidgeHead, solve_head
 from pokefast.models.transfer import freeze_to_group, layer_groups, transfer, vision_arch
 from pokefast.options import Options
 from pokefast.training.learner import inputs, make_learner, predict
 
 LITE = "tf_efficientnet_lite0"
 N_DEEP, N = 20, 60
+
+
+class LeftOut(Options):
+    """As of a task whose local score is of images without their groups."""
+
+    leave_one_out = True
+
+
+LEFT_OUT = LeftOut()
 
 
 def head(landmarks=N, n_out=3):
@@ -195,7 +204,7 @@ def learn(tmp_path, model):
 
 
 def test_fine_tuning_starts_at_the_solved_head_and_leaves_frozen_groups(learn):
-    row = solve(learn).row
+    row = solve_head(learn, Options()).row
     assert row[3] > 0.9  # macro-F1: the colours tell the class
     freeze_to_group(learn, "layer3")
     with learn.no_bar():
@@ -217,13 +226,31 @@ def test_fine_tuning_starts_at_the_solved_head_and_leaves_frozen_groups(learn):
 
 def test_a_solve_with_groups_left_out_says_what_new_groups_would_get(learn):
     learn.dls.train.items["group"] = np.arange(len(learn.dls.train.items)) // 3
-    solved = solve(learn, leave_one_out=True)
+    solved = solve_head(learn, LEFT_OUT)
     assert solved.left_out.shape == (24, 3) and np.allclose(solved.left_out.sum(1), 1)
     truth = np.asarray(learn.dls.train.targets)
     accuracy, f1 = solved.row[2:]
     assert accuracy == pytest.approx((solved.left_out.argmax(1) == truth).mean())
     assert f1 == pytest.approx(f1_score(truth, solved.left_out.argmax(1), average="macro"))
-    assert solve(learn).row[3] > 0.9
+    assert solve_head(learn, Options()).row[3] > 0.9
+
+
+def test_an_image_is_scored_without_its_part_of_every_class(learn, monkeypatch):
+    items = learn.dls.train.items
+    items["group"] = np.arange(len(items))
+    monkeypatch.setattr(
+        "pokefast.models.ridge.left_out_parts", lambda labels, groups: groups % 3 + 3 * (groups % 2)
+    )
+    some = solve_head(learn, LEFT_OUT)
+    vectors, targets = [], []
+    for x, y in learn.dls.train.new(shuffle=False, drop_last=False):
+        vectors.append(learn.model[0].eval()(x).detach())
+        targets.append(y)
+    vectors = torch.cat(vectors).as_subclass(torch.Tensor)
+    targets = torch.cat(targets).as_subclass(torch.Tensor)
+    n = np.arange(len(items))
+    logits = learn.model[1].solve(vectors, targets, n % 3 + 3 * (n % 2))
+    assert np.allclose(some.left_out, logits.softmax(1), atol=1e-4)
 
 
 def test_several_networks_share_a_head(learn):
@@ -244,7 +271,7 @@ def test_several_networks_share_a_head(learn):
 
 
 def test_a_frozen_body_describes_an_image_once_and_a_trained_one_is_given_images(learn):
-    solve(learn)
+    solve_head(learn, Options())
     vectors = inputs(learn, learn.dls.valid)
     assert vectors.one_batch()[0].ndim == 2
     fast = predict(learn, learn.dls.valid)
@@ -254,7 +281,7 @@ def test_a_frozen_body_describes_an_image_once_and_a_trained_one_is_given_images
 
 
 def test_a_solved_model_is_made_again_from_its_description(learn):
-    solve(learn)
+    solve_head(learn, Options())
     again = build(**learn.model.architecture).eval()
     again.load_state_dict(learn.model.state_dict())
     x = torch.rand(2, 4, 64, 64)

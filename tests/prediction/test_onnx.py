@@ -17,7 +17,7 @@ pytest.importorskip("onnxscript", reason="the extra export is not installed")
 from pokefast import export
 from pokefast.datasets.drawn import small_competition
 from pokefast.errors import UserError
-from pokefast.models.ridge import solve
+from pokefast.models.ridge import solve_head
 from pokefast.predict import main as predict
 from pokefast.prediction.model_file import save_model, save_temperature
 from pokefast.prediction.onnx_file import OnnxPredictor, check_export, export_onnx
@@ -49,7 +49,7 @@ def exported(request, small, tmp_path_factory):
     for i in range(o.folds or 1):
         learn = task.get_learner(dls, replace(o, seed=i))
         with learn.no_bar(), learn.no_logging():
-            solve(learn, False) if name == "task3" else learn.fit(1)
+            solve_head(learn, o, False) if name == "task3" else learn.fit(1)
         save_model(folder / f"fold{i + 1}" if o.folds else folder, learn, o)
     save_temperature(folder, 1.7)
     write_run(folder, {"task": name, "data": str(data)})

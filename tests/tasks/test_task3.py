@@ -233,7 +233,7 @@ def test_mixes_train(data, mix):
 @pytest.mark.parametrize(
     "given, says",
     [
-        (dict(mix="mixup", imbalance="focal"), "--mix mixup needs plain cross-entropy"),
+        (dict(mix="mixup", imbalance="focal"), "--mix mixup needs --imbalance sampler or none"),
         (dict(folds=1), "--folds 1: at least 2"),
         (dict(recipe="report", folds=3), "--no-early-stop"),
         (dict(arch="resnet51"), "resnet50"),
