@@ -383,6 +383,8 @@ def score(fits, table, competition, metric, o):
     metrics.setdefault(metric.name, metric.value(truth, probabilities))
     if grouped := "group" in items:
         metrics["n_groups"] = items["group"].nunique()
+    if said := _submitted(o, sizes[0], len(competition.train)):
+        metrics["submitted"] = said
     if o.split != "image":
         groups = local["group"] if grouped else np.arange(len(local))
         n_hidden = len(competition.test) + len(competition.bad_test) or None
@@ -390,6 +392,16 @@ def score(fits, table, competition, metric, o):
         names = f"{metric.name}_low", f"{metric.name}_high"
         metrics |= dict(zip(names, ends, strict=True)) if ends else {}
     return metrics
+
+
+def _submitted(o, n_train, n):
+    """Words that say where the score is not one of the very model that is submitted."""
+    if o.refit:
+        scored = f"one of {o.folds} models" if o.folds else "a model"
+        return f"scored is {scored} of {n_train:,} images, submitted is one of all {n:,}"
+    if o.folds:
+        return f"each image is scored by one of {o.folds} models, submitted is the mean of them all"
+    return ""
 
 
 def look_alikes_apart(fitted, metric, o, temperature):
@@ -423,6 +435,7 @@ def scores_text(m):
             f"\n{m[f'{name}_apart']:.4f} with all that looks alike kept together, in "
             f"{m['n_apart']} groups that are not sure"
         )
+    interval += f"\n{m['submitted']}" if "submitted" in m else ""
     shown_first = "" if name in ALWAYS else f"{metric_title(name)} {m[name]:.4f}, "
     each = "\n".join(f"  {shown(name):<12}{value:.3f}" for name, value in m["per_class_f1"].items())
     return (

@@ -177,6 +177,7 @@ def _metric(m):
     name = m.get("metric", "f1_macro")
     ends = [m.get(f"{name}_{end}") for end in ("low", "high")]
     found = {"value": m[name], "ends": ends, "apart": m.get(f"{name}_apart")}
+    found["submitted"] = m.get("submitted")
     return {"name": name, "title": metric_title(name), **found}
 
 

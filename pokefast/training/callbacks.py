@@ -19,6 +19,7 @@ __all__ = [
     "GradualUnfreezeCallback",
     "AverageWeightsCallback",
     "FlipTTACallback",
+    "InterpolateCallback",
     "EpochRecorder",
     "FiniteCallback",
     "PlainTensorCallback",
@@ -159,6 +160,39 @@ def _average_floats(average, averages, values, n):
     """`average` without integer buffers: of 3 and 3 torch makes 2 at a decay of 0.9."""
     if averages[0].is_floating_point():
         average(averages, values, n)
+
+
+class InterpolateCallback(Callback):
+    """End a fit with weights between those of its start, the fraction `kept`, and those of its end.
+
+    For fine-tuning: "Robust fine-tuning of zero-shot models", CVPR 2022.
+    """
+
+    order = 70  # after an average and the weights of an early stop have been put in place
+
+    def __init__(self, kept=0.5):
+        self.kept, self.first = kept, None
+
+    def before_fit(self):
+        """Remember the first weights."""
+        self.run = not hasattr(self, "lr_finder") and not hasattr(self, "gather_preds")
+        if self.run:
+            self.first = copy.deepcopy(self.model.state_dict())
+
+    def state_dict(self):
+        """What it remembers of earlier epochs, for a checkpoint."""
+        return {"first": self.first}
+
+    def load_state_dict(self, state):
+        """Remember what `state_dict` gave."""
+        self.first = state["first"]
+
+    def after_fit(self):
+        """Go back towards the first weights; counters stay."""
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(self.first[name].to(value), self.kept)
+        self.first = None
 
 
 class FlipTTACallback(Callback):

@@ -1,5 +1,6 @@
 """Callbacks, each in a real short fit with a second callback that looks on."""
 
+import random
 from functools import partial
 
 import pytest
@@ -19,6 +20,7 @@ from pokefast.training.callbacks import (
     EpochRecorder,
     FlipTTACallback,
     GradualUnfreezeCallback,
+    InterpolateCallback,
     LineLoggerCallback,
     NoValidationCallback,
     PlainTensorCallback,
@@ -281,3 +283,38 @@ def test_gradual_unfreezing_opens_one_group_after_the_other():
     learn.fit(6, 1e-3)
     opened = [4 - sum(flags) for flags in seen]
     assert opened == [3, 3, 2, 2, 1, 1]
+
+
+def seeded(cbs=()):
+    """A learner whose batches are those of every other one."""
+    random.seed(0)
+    return learner(cbs)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.25, 1.0])
+def test_weights_end_between_the_first_and_the_last(kept):
+    first, plain = seeded().model.state_dict(), seeded()
+    plain.fit(2, 0.01)
+    between = seeded([InterpolateCallback(kept)])
+    between.fit(2, 0.01)
+    last = plain.model.state_dict()
+    for name, value in between.model.state_dict().items():
+        wanted = last[name]
+        if value.is_floating_point():
+            wanted = kept * first[name] + (1 - kept) * last[name]
+        torch.testing.assert_close(value, wanted, msg=name)
+    again = {k: v.clone() for k, v in between.model.state_dict().items()}
+    between.get_preds()
+    assert all(torch.equal(v, between.model.state_dict()[k]) for k, v in again.items())
+
+
+def test_they_are_between_the_first_and_the_average():
+    average, both = AverageWeightsCallback(0.5, 1, 0), InterpolateCallback(0.5)
+    first, averaged = seeded().model.state_dict(), seeded([average])
+    averaged.fit(2, 0.01)
+    between = seeded([AverageWeightsCallback(0.5, 1, 0), both])
+    between.fit(2, 0.01)
+    for name, value in averaged.model.state_dict().items():
+        if value.is_floating_point():
+            wanted = (first[name] + value) / 2
+            torch.testing.assert_close(between.model.state_dict()[name], wanted, msg=name)
