@@ -5,100 +5,70 @@ On a fresh machine each of these does all the set-up:
     make task3                                             # embedded data
     make task3 ARGS="--recipe best"                        # three networks in one head
     make task3 ARGS="--epochs 5"                           # fine-tune from the solved head on
-    make task3 ARGS="--folds 5"                            # five models, averaged
     make task3 ARGS="--recipe report --arch resnet50"      # the report's hyper-parameters
     make task3 ARGS="--split image"                        # the split that flattered the report
     make task3 DATA=data/real/task3                        # any folder of images and labels
 
 The embedded data is drawn by this project's code, 1,194 labelled images of 398 creatures and 300
-hidden ones of 100 others; a rebuild is the same made of real sprites (`make real-data`), 1,104 and
-276. The report is the one that the competition comes from (`published.py`).
+hidden ones of 100 others; a rebuild is the same of real sprites (`make real-data`), 1,104 and 276.
 
 The fast recipe solves its head in closed form, on frozen maps of the network and on the colours of
-what was cut out. The same equations say what the head would predict for each group of near
-duplicates without it: the local score, of the very model that is submitted. Images that surely show
-the same art are predicted alike. With `--epochs` that very network is fine-tuned afterwards.
+what was cut out. The same equations say what the head would predict of near duplicates without
+them: the local score. Images that surely show the same art are predicted alike. With `--epochs`
+that very network is fine-tuned afterwards.
 """
 
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal
 
-from fastai.callback.channelslast import ChannelsLast
-from fastai.callback.mixup import CutMix, MixUp
-from fastai.callback.training import BnFreeze
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ColReader
 from fastai.torch_core import set_seed
 from fastai.vision.data import ImageBlock
 from fastai.vision.learner import vision_learner
+from fastcore.foundation import L
 
-from pokefast.crops.transforms import Crop
+from pokefast.crops.transforms import crop_transform
 from pokefast.data.augment import NormalizeInPlace, augmentations
 from pokefast.data.grouping import split_groups
 from pokefast.data.loader import MemoryDL
 from pokefast.data.splits import AroundValidSplitter, GroupSplitter, LeaveOneOutSplitter
-from pokefast.errors import UserError
 from pokefast.images import PILImageRGB, PILImageRGBA, Squish
 from pokefast.models.backbones import arch_names, arch_stats
 from pokefast.models.losses import imbalance_loss
 from pokefast.models.ridge import solve_head
 from pokefast.models.transfer import (
     AS_IT_IS,
-    GROUPS,
     TransferOptions,
     freeze_to_group,
     layer_groups,
+    transfer_callbacks,
     transfer_model,
     vision_arch,
 )
 from pokefast.options import Between
-from pokefast.scoring.metrics import choose_metric
 from pokefast.task import Task, main, open_competition
-from pokefast.training.callbacks import (
-    AverageWeightsCallback,
-    GradualUnfreezeCallback,
-    WeightedSamplingCallback,
-)
 from pokefast.training.learner import make_learner
-from pokefast.training.stopping import PatienceStopCallback
 
 from .published import CLASSES, PUBLISHED
 
-AUGMENTATION = {
-    "flip": True,
-    "rotate": 10,  # degrees
-    **dict.fromkeys(("shift", "scale"), 0.1),
-    **dict.fromkeys(("brightness", "contrast", "saturation"), 0.2),
-}
+AUGMENTATION = dict(  # degrees, then fractions
+    flip=True, rotate=10, shift=0.1, scale=0.1, brightness=0.2, contrast=0.2, saturation=0.2
+)
 LITES = "tf_efficientnet_lite0,tf_efficientnet_lite1,tf_efficientnet_lite2"
-MIXES = {"mixup": MixUp, "cutmix": CutMix}
-OPENS, LOWEST = (1 / 3, 2 / 3), GROUPS.index("layer1")  # gradually: at these fractions of epochs
 
 
 @dataclass(frozen=True)
 class ArtOptions(TransferOptions):
-    """Options of task 3, besides those of every task with a pretrained network.
-
-    Raises UserError for combinations that cannot be.
-    """
+    """Options of task 3, besides those of every task with a pretrained network."""
 
     crop: Literal["cutout", "foreground", "none"] = "cutout"  # alone, in its box, or all
     head: Literal["ridge", "linear", "mlp"] = "ridge"  # solved in closed form, or trained
     leave_one_out: bool = True  # of ridge without folds or epochs: score each group without itself
     dropout: Annotated[float, Between(0, 0.99)] = 0.2  # of a head that is not ridge
     head_frozen: bool = False  # never train the new head: what the report's code did
-    unfreeze: Literal["none", "gradual"] = "none"  # open layer2 and layer1 later on
     augment: bool = True  # flips, turns, shifts, scale and colour of training images
-    mix: Literal["none", "mixup", "cutmix"] = "none"  # blends of training images
-    early_stop: bool = False  # by the validation part's metric; the best epoch is restored
-    stop_patience: Annotated[int, Between(1)] = 10  # early stop: epochs without a better one
-    stop_start: Annotated[int, Between(0)] = 10  # early stop: epoch from which they count
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.mix != "none" and self.imbalance in ("weighted-ce", "focal"):
-            raise UserError(f"--mix {self.mix} needs --imbalance sampler or none")
 
     def resolved(self):
         """With the network that "auto" stands for, and with each group scored without itself only
@@ -106,10 +76,6 @@ class ArtOptions(TransferOptions):
         """
         other = self.head != "ridge" or self.epochs or self.folds or self.valid_folder
         return replace(super().resolved(), leave_one_out=self.leave_one_out and not other)
-
-    def for_refit(self):
-        """All epochs: no validation part says when to stop."""
-        return replace(self, early_stop=False)
 
 
 def fast():
@@ -174,29 +140,21 @@ def get_dls(data=None, o=None, splitter=None):
     `data` is a competition folder, the embedded data by default; `o` are options, those of `fast`
     by default. `splitter` takes the place of the default one: each part is all images for
     `o.leave_one_out`, otherwise near duplicates stay together and the fractions `o.valid` and
-    `o.test` are split off. With folds `main` gives one for each, whose validation and test part are
-    the same fold.
+    `o.test` are split off; with folds, `main` gives one for each.
     """
     o = (o or fast()).resolved()
     set_seed(o.seed, reproducible=True)
     competition = open_competition(data, "task3", o)
-    crops = {
-        "cutout": [Crop("foreground", pad=0.05, square=True, cutout=True, size=o.size)],
-        "foreground": [Crop("foreground", pad=0.05, square=True)],
-        "none": [],
-    }
     mean, std = map(list, arch_stats(arch_names(o.arch)[0]))
     ridge = o.head == "ridge"  # alpha says which colours count, and stays as it is
+    image = PILImageRGBA if ridge else PILImageRGB
     parts = LeaveOneOutSplitter() if o.leave_one_out else GroupSplitter(o.valid, o.test, o.seed)
     block = DataBlock(
-        blocks=(
-            ImageBlock(PILImageRGBA if ridge else PILImageRGB),
-            CategoryBlock(vocab=competition.vocab),
-        ),
+        blocks=(ImageBlock(image), CategoryBlock(vocab=competition.vocab)),
         get_x=ColReader("path"),
         get_y=ColReader("label"),
         splitter=splitter or AroundValidSplitter(parts),
-        item_tfms=[*crops[o.crop], Squish(o.size)],
+        item_tfms=[*L(crop_transform(o.crop, o.size)), Squish(o.size)],
         batch_tfms=[
             *(augmentations(o) if o.augment else []),
             NormalizeInPlace.from_stats(mean + [0.0] * ridge, std + [1.0] * ridge),
@@ -215,16 +173,7 @@ def get_learner(dls, o=None):
     o = (o or fast()).resolved()
     set_seed(o.seed, reproducible=True)
     n_classes = len(dls.vocab)
-    cbs = [BnFreeze(), ChannelsLast()]
-    cbs += [WeightedSamplingCallback()] if o.imbalance == "sampler" else []
-    cbs += [MIXES[o.mix]()] if o.mix != "none" else []
-    cbs += [GradualUnfreezeCallback(OPENS, LOWEST)] if o.unfreeze == "gradual" else []
-    cbs += [AverageWeightsCallback(o.ema)] if o.ema else []
-    if o.early_stop:
-        watched = choose_metric(o.metric, list(dls.vocab))
-        rule = dict(patience=o.stop_patience, start=o.stop_start)
-        cbs.append(PatienceStopCallback(watched.column, watched.lower, **rule))
-    model = transfer_model(dls, o, o.head, o.dropout)  # with its weights: nothing is to be added
+    model = transfer_model(dls, o, o.head, o.dropout)  # pretrained: AS_IT_IS adds nothing
     learn = make_learner(
         dls,
         vision_arch(model),
@@ -232,7 +181,7 @@ def get_learner(dls, o=None):
         create=partial(vision_learner, n_out=n_classes, custom_head=model[1], **AS_IT_IS),
         splitter=layer_groups,
         loss_func=imbalance_loss(o.imbalance, dls.train.targets, n_classes, o.label_smoothing),
-        cbs=cbs,
+        cbs=transfer_callbacks(dls, o),
     )
     learn.model.architecture = model.architecture
     freeze_to_group(learn, o.train_from if o.epochs else "head")

@@ -8,8 +8,6 @@ other parts at each place and scores low. Source: Lewis, "Fast normalized cross-
 Vision Interface 1995; the masks as weights are this module's.
 """
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import torch
@@ -26,6 +24,7 @@ GRID, SEEN = 24, 1.3  # side of what is compared, in pixels; its half side, as `
 SCALES = (0.87, 0.93, 1, 1.07, 1.15)  # masks' areas differ by errors, so sizes do
 FLAT = 1e-3  # variance of colours of 0 to 1 below which they are one colour
 SHIFT = 2  # grid pixels in each direction
+CHUNK = 1024  # cut-outs brought to the grid at once
 
 
 def centred_cutout(image, probability):
@@ -53,10 +52,13 @@ def _sample(x, theta, side):
     return F.avg_pool2d(F.grid_sample(x, grid, align_corners=False), 2)
 
 
-def _posed(x, scale, flip):
-    """Premultiplied cut-outs [n, 4, SIDE, SIDE] on the comparison's grid, `scale` times smaller."""
-    half = SEEN / WINDOW * scale
-    theta = torch.tensor([[-half if flip else half, 0, 0], [0, half, 0]]).expand(len(x), 2, 3)
+def _posed(x, scales):
+    """Premultiplied cut-outs [n, 4, SIDE, SIDE] on the comparison's grid, `scales` [n] times
+    smaller.
+    """
+    half = SEEN / WINDOW * torch.tensor(scales)
+    theta = torch.zeros(len(x), 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = half
     y = _sample(x, theta, GRID)
     alpha = y[:, 3:] * (y[:, 3:] > 0.02)  # of less, the colour is rounding
     return torch.cat([y[:, :3] / alpha.clamp_min(1e-3) * (alpha > 0), alpha], 1)
@@ -90,21 +92,26 @@ def fit_of_pairs(cutouts, rows):
     """
     x = torch.from_numpy(np.ascontiguousarray(cutouts)).float() / 255
     x[:, :3] *= x[:, 3:]
-    fixed = _terms(_posed(x, 1, False))
+    fixed = [torch.cat(terms) for terms in zip(*map(_fixed, x.split(CHUNK)), strict=True)]
     out = np.zeros(len(rows), np.float32)
-    jobs = [
-        (moved, turned[pairs, 0], pairs)
-        for turned in (rows, rows[:, ::-1])  # which of the two is moved
-        for moved, pairs in pd.Series(range(len(rows))).groupby(turned[:, 1])
-    ]
-    for moved, others, pairs in progress(jobs, len(jobs), f"{len(rows):,} pairs compared"):
+    # either of the two is moved
+    both = pd.DataFrame(np.concatenate([rows, rows[:, ::-1]]), columns=["other", "moved"])
+    jobs = both.groupby("moved").indices.items()
+    for moved, places in progress(jobs, len(jobs), f"{len(rows):,} pairs compared"):
+        others = both["other"].to_numpy()[places]
         fit = _fit([term[others] for term in fixed], _moved(x[moved : moved + 1])).amax(1)
-        out[pairs] = np.maximum(out[pairs], fit.numpy())
+        np.maximum.at(out, places % len(rows), fit.numpy())
     return out
+
+
+def _fixed(x):
+    """Terms of cut-outs as they are."""
+    return _terms(_posed(x, [1.0] * len(x)))
 
 
 def _moved(x):
     """Terms of the one cut-out [1, 4, SIDE, SIDE] at every flip, scale and shift."""
-    poses = [_posed(x, scale, flip) for scale, flip in product(SCALES, (False, True))]
-    y = F.pad(torch.cat(poses), (SHIFT,) * 4).unfold(2, GRID, 1).unfold(3, GRID, 1)
+    poses = _posed(x.expand(len(SCALES), -1, -1, -1), SCALES)
+    poses = torch.cat([poses, poses.flip(-1)])
+    y = F.pad(poses, (SHIFT,) * 4).unfold(2, GRID, 1).unfold(3, GRID, 1)
     return _terms(y.permute(0, 2, 3, 1, 4, 5).flatten(0, 2))

@@ -56,14 +56,13 @@ def describe_images(images, device=None):
     batches = foreground_batches(images, device, BATCH)
     n, what = -(-len(images) // BATCH), f"{len(images):,} foregrounds cut out"
     for small, maps in progress(batches, n, what):
-        weights = np.ones(maps.shape, np.float32)
-        for i, part in enumerate(map(main_part, maps)):
-            if part is not None:
-                weights[i] = part
-            cutouts.append(centred_cutout(small[i], weights[i]))
-        colours = torch.from_numpy(small).permute(0, 3, 1, 2) / 255
-        found = colour_histograms(colours, torch.from_numpy(weights)[:, None], BINS)
-        histograms.append(csr_array(found.numpy()))
+        for image, part in zip(small, map(main_part, maps), strict=True):
+            weight = np.ones(image.shape[:2], np.float32) if part is None else part
+            cutouts.append(centred_cutout(image, weight))
+            inside = weight > 0  # a quarter of the pixels
+            colours = torch.from_numpy(image[inside]).T[None, :, None] / 255
+            mask = torch.from_numpy(weight[inside])[None, None, None]
+            histograms.append(csr_array(colour_histograms(colours, mask, BINS).numpy()))
     return vstack(histograms, "csr"), np.stack(cutouts) if cutouts else np.zeros((0, 4, 64, 64))
 
 

@@ -131,9 +131,14 @@ class Crop(Transform):
         return image if self.size is None else image.resize((self.size, self.size), method)
 
 
-def crop_transform(name):
-    """The `Crop` called `name`, one of `CROPS`; None for "none"."""
+def crop_transform(name, size=None):
+    """The `Crop` called `name`, one of `CROPS` or "cutout", which is the foreground on nothing,
+    `size` pixels wide and high; None for "none".
+    """
     if name == "none":
         return None
-    options = {"threshold": dict(pad=0.05), "foreground": dict(pad=0.05, square=True)}
+    foreground = dict(pad=0.05, square=True)
+    if name == "cutout":
+        return Crop("foreground", **foreground, cutout=True, size=size)
+    options = {"threshold": dict(pad=0.05), "foreground": foreground}
     return Crop(name, **options.get(name, {}))

@@ -4,8 +4,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal
 
+from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.mixup import CutMix, MixUp
+from fastai.callback.training import BnFreeze
 from torch import nn
 
+from pokefast.errors import UserError
 from pokefast.models.backbones import (
     arch_names,
     arch_stats,
@@ -17,12 +21,22 @@ from pokefast.models.backbones import (
 from pokefast.models.networks import architecture
 from pokefast.models.ridge import RidgeBody, RidgeHead
 from pokefast.options import Between, Options
+from pokefast.scoring.metrics import choose_metric
+from pokefast.training.callbacks import (
+    AverageWeightsCallback,
+    GradualUnfreezeCallback,
+    InterpolateCallback,
+    WeightedSamplingCallback,
+)
+from pokefast.training.stopping import PatienceStopCallback
 
 __all__ = ["AS_IT_IS", "GROUPS", "HEADS", "TransferOptions"]
-__all__ += ["freeze_to_group", "layer_groups", "transfer", "transfer_model", "vision_arch"]
+__all__ += ["freeze_to_group", "layer_groups", "transfer", "transfer_callbacks", "transfer_model"]
+__all__ += ["vision_arch"]
 
 GROUPS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 HEADS = ("ridge", "linear", "mlp")
+OPENS = (1 / 3, 2 / 3)  # fractions of the epochs at which one more group opens, if gradually
 # Arguments of `vision_learner` for a model that is ready: weights are loaded, loaders normalise,
 # and frozen groups keep their BatchNorm (with fastai's `BnFreeze` their statistics too).
 AS_IT_IS = {"pretrained": False, "normalize": False, "init": None, "train_bn": False}
@@ -30,7 +44,10 @@ AS_IT_IS = {"pretrained": False, "normalize": False, "init": None, "train_bn": F
 
 @dataclass(frozen=True)
 class TransferOptions(Options):
-    """Options of a task with a pretrained network, besides those that every task has."""
+    """Options of a task with a pretrained network, besides those that every task has.
+
+    Raises UserError for combinations that cannot be.
+    """
 
     arch: str = "auto"  # of torchvision or timm, or several: a,b; auto: resnet50, or offline's
     weights: str = "pretrained"  # pretrained, none, or a .safetensors or .pth file
@@ -42,6 +59,17 @@ class TransferOptions(Options):
     lr_ratio: Annotated[float, Between(0)] = 10.0  # head's rate by the stem's; 0: the report's two
     imbalance: Literal["sampler", "weighted-ce", "focal", "none"] = "sampler"  # for rare classes
     ema: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
+    interpolate: Annotated[float, Between(0, 1)] = 0.0  # share of the first weights in the last
+    unfreeze: Literal["none", "gradual"] = "none"  # open layer2 and layer1 later on
+    mix: Literal["none", "mixup", "cutmix"] = "none"  # blends of training images
+    early_stop: bool = False  # by the validation part's metric; the best epoch is restored
+    stop_patience: Annotated[int, Between(1)] = 10  # early stop: epochs without a better one
+    stop_start: Annotated[int, Between(0)] = 10  # early stop: epoch from which they count
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.mix != "none" and self.imbalance in ("weighted-ce", "focal"):
+            raise UserError(f"--mix {self.mix} needs --imbalance sampler or none")
 
     def resolved(self):
         """With the network that "auto" stands for here; says so where it is not ResNet-50."""
@@ -50,6 +78,10 @@ class TransferOptions(Options):
         for note in notes:
             print(f"NOTE: {note}", flush=True)
         return replace(super().resolved(), arch=arch, weights=weights)
+
+    def for_refit(self):
+        """All epochs: no validation part says when to stop."""
+        return replace(self, early_stop=False)
 
     def rates(self):
         """From the stem's to the head's, or the report's: a tenth up to layer2."""
@@ -100,6 +132,28 @@ def transfer_model(dls, o, head="ridge", dropout=0.5):
     )
     load_weights(model, o.arch, o.weights)
     return model
+
+
+def transfer_callbacks(dls, o):
+    """fastai's callbacks for a fit of such a model as `TransferOptions` ask for it: frozen layers
+    keep their BatchNorm, and what the options name is on.
+    """
+    cbs = [BnFreeze(), ChannelsLast()]
+    if o.imbalance == "sampler":
+        cbs.append(WeightedSamplingCallback())
+    if o.mix != "none":
+        cbs.append({"mixup": MixUp, "cutmix": CutMix}[o.mix]())
+    if o.unfreeze == "gradual":
+        cbs.append(GradualUnfreezeCallback(OPENS, lowest=GROUPS.index("layer1")))
+    if o.ema:
+        cbs.append(AverageWeightsCallback(o.ema))
+    if o.interpolate:
+        cbs.append(InterpolateCallback(o.interpolate))
+    if o.early_stop:
+        watched = choose_metric(o.metric, list(dls.vocab))
+        rule = dict(patience=o.stop_patience, start=o.stop_start)
+        cbs.append(PatienceStopCallback(watched.column, watched.lower, **rule))
+    return cbs
 
 
 def vision_arch(model):
