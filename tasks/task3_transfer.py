@@ -4,7 +4,7 @@ On a fresh machine each of these does all the set-up:
 
     make task3                                             # embedded data
     make task3 ARGS="--recipe best"                        # three networks in one head
-    make task3 ARGS="--epochs 5"                           # fine-tune from the solved head on
+    make task3 ARGS="--epochs 6"                           # fine-tune from the solved head on
     make task3 ARGS="--recipe report --arch resnet50"      # the report's hyper-parameters
     make task3 ARGS="--split image"                        # the split that flattered the report
     make task3 DATA=data/real/task3                        # any folder of images and labels

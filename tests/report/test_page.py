@@ -245,7 +245,9 @@ def test_a_page_shows_what_there_is(make_run, tmp_path):
     text = write_report(folder).read_text()
     assert "most wrong" not in text and text.count("<svg") == 4
     edit(folder / "metrics.json", f1_macro_low=0.1234, f1_macro_high=0.4321)
-    assert "0.123 to 0.432" in write_report(folder).read_text()
+    assert "0.123 to 0.432" in write_report(folder).read_text() and "scored is" not in text
+    edit(folder / "metrics.json", submitted="scored is a model of 7 images")
+    assert "0.123 to 0.432; scored is a model of 7 images<" in write_report(folder).read_text()
     assert ">contrast</dt><dd>0<" in text and ">flip</dt><dd>yes<" in text
     assert '>bs</dt><dd class="given">16<' in text and ">weights</dt><dd>none<" in text
 

@@ -151,8 +151,10 @@ def test_the_report_recipe_runs(run):
 def test_refit_trains_a_second_model_on_everything(task, run, alone, capsys):
     result = run(refit=True, **QUICK)
     n = len(pd.read_csv(alone / "train_labels.csv"))
-    assert f"once more on all {n} labelled images" in capsys.readouterr().out
-    assert result.scores["n_train"] < n
+    said, n_train = capsys.readouterr().out, result.scores["n_train"]
+    assert f"once more on all {n} labelled images" in said and n_train < n
+    scored = f"scored is a model of {n_train} images, submitted is one of all {n}"
+    assert scored in said and result.scores["submitted"] == scored
     assert (result.folder / "model.safetensors").exists()
 
 
@@ -161,6 +163,7 @@ def test_folds_take_turns_and_are_averaged(task, run, alone, monkeypatch, capsys
     result = run(folds=3, **QUICK)
     said = capsys.readouterr().out
     assert "2 folds left, about 0" in said and "1 fold left, about 0" in said
+    assert "each image is scored by one of 3 models, submitted is the mean of them all" in said
     table = pd.read_csv(result.folder / "probabilities.csv")
     local = table[table["part"] == "local"]
     assert set(local["Id"]) == set(pd.read_csv(alone / "train_labels.csv")["Id"])
