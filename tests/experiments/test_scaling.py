@@ -22,10 +22,18 @@ def test_images_are_linked_again_and_again(small, tmp_path):
     assert len(train) == 200 and train["label"].nunique() == 9
 
 
+def test_drawn_art_has_three_images_a_creature(tmp_path):
+    train = read_competition(scaling.draw_art(108, tmp_path, size=64, backgrounds=2)).train
+    assert len(train) == 108 and train["label"].nunique() == 9
+
+
 def test_the_table_has_a_line_for_each_size(small, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "measure", lambda row, argument, cache: (1.0, 2.0, 300.0))
     monkeypatch.setattr(scaling, "link_images", lambda competition, n, folder: folder.mkdir())
+    monkeypatch.setattr(scaling, "draw_art", lambda n, folder: folder)
     main(small, most=5000, out=tmp_path / "scaling.md")
     lines = (tmp_path / "scaling.md").read_text().splitlines()
     assert "| icons, second run | 3,600 | 1.0 | 2.0 | 0.56 | 300 |" in lines
-    assert len([line for line in lines if line.startswith("| ")]) == 1 + 5
+    assert (
+        len([line for line in lines if line.startswith("| ")]) == 1 + 5
+    )  # of 10,800 drawn ones none
