@@ -194,7 +194,8 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
         print(f"fold {fold} of {o.folds}", end="  ", flush=True)
     if (place / DESCRIPTION).exists() and not o.leave_one_out:  # which takes no epochs
         print("trained before", flush=True)
-        _load_trained(learn, place)
+        model, _ = load_model(place)
+        learn.model.load_state_dict(model.state_dict())
         history = read_own_csv(folder / "history.csv")
         if not {"fold", *HISTORY} <= set(history):
             raise UserError(f"{folder / 'history.csv'}: damaged; begin the run anew")
@@ -223,18 +224,6 @@ def _fit(task, learn, o, log, folder, place, fold, clock):
     rows += [[fold, i, *row] for i, row in enumerate(values, 1)]
     columns = ["fold", *HISTORY, *(metric.name for metric in learn.metrics)]
     return Fitted(learn, pd.DataFrame(rows, columns=columns), epochs, fold, left_out, without)
-
-
-def _load_trained(learn, place):
-    """Give a learner the weights in `place`, or the model there where a callback has made another
-    one of it.
-    """
-    model, about = load_model(place)
-    if about["architecture"] == learn.model.architecture:
-        learn.model.load_state_dict(model.state_dict())
-    else:
-        learn.model = model.to(learn.dls.device)
-        learn.model.architecture = about["architecture"]
 
 
 def _say_what_is_left(fold, o, seconds):

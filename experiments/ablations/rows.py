@@ -151,12 +151,6 @@ TABLES = {
         "t3-fast",
         "EfficientNet-Lite 0, 1 and 2; the fast recipe has the first.",
     ),
-    "best3": Table(
-        "task3",
-        "Task 3: fine-tuned, with the solved head",
-        "t3-fast",
-        "The best recipe is the mean of both models; its local score is of three folds.",
-    ),
     "letter3": Table(
         "task3",
         "Task 3: the report's recipe to the letter",
@@ -222,7 +216,6 @@ ROWS = [
     Row("t3-no-maps", "parts3", f"{LITE0} --deep-weight 0", 3, 2),
     Row("t3-no-cutout", "parts3", f"{LITE0} --crop none", 3, 2),
     Row("t3-networks", "bodies3", LITES, 5, 3),
-    Row("t3-best", "best3", f"--recipe best {LITE0}", 15, 3),
     Row("t3-report", "letter3", f"--recipe report {LITE0}", 30, 2),
 ]
 

@@ -12,9 +12,8 @@ from torch import nn
 
 from pokefast.errors import UserError
 
-__all__ = ["MeanOfModels", "architecture", "build", "mlp", "cnn", "mean_of"]
+__all__ = ["architecture", "build", "mlp", "cnn"]
 
-LEAST = 1e-12  # probability, whose logarithm is finite
 BUILDERS = {}
 # modules that are imported only for their own: timm takes seconds
 ELSEWHERE = {"transfer": "pokefast.models.transfer"}
@@ -51,25 +50,6 @@ def build(name, arguments):
     except (TypeError, KeyError, ValueError) as e:
         given, reason = str(arguments)[:200], str(e).split("\n")[0]
         raise UserError(f"architecture {name} cannot be built with {given}: {reason}") from None
-
-
-class MeanOfModels(nn.Module):
-    """Logits [n, classes] whose softmax is the mean of the softmax of each of `models`."""
-
-    def __init__(self, models):
-        super().__init__()
-        self.models = nn.ModuleList(models)
-
-    def forward(self, x):
-        """Logits of what every model takes."""
-        rows = [model(x).float().softmax(1) for model in self.models]
-        return (sum(rows) / len(rows)).clamp_min(LEAST).log()
-
-
-@architecture
-def mean_of(n_out, models):
-    """The `MeanOfModels` of several that `build` makes of these dicts of name and arguments."""
-    return MeanOfModels([build(**model) for model in models])
 
 
 @architecture

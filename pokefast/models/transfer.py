@@ -18,14 +18,13 @@ from pokefast.models.backbones import (
     find_backbones,
     load_weights,
 )
-from pokefast.models.networks import architecture, mean_of
+from pokefast.models.networks import architecture
 from pokefast.models.ridge import RidgeBody, RidgeHead
 from pokefast.options import Between, Options
 from pokefast.scoring.metrics import choose_metric
 from pokefast.training.callbacks import (
     AverageWeightsCallback,
     GradualUnfreezeCallback,
-    MeanWithStartCallback,
     WeightedSamplingCallback,
 )
 from pokefast.training.stopping import PatienceStopCallback
@@ -59,7 +58,6 @@ class TransferOptions(Options):
     lr_ratio: Annotated[float, Between(0)] = 10.0  # head's rate by the stem's; 0: the report's two
     imbalance: Literal["sampler", "weighted-ce", "focal", "none"] = "sampler"  # for rare classes
     ema: Annotated[float, Between(0, 1)] = 0.0  # decay of the weights' moving average; 0: none
-    keep_solved: bool = False  # of ridge with epochs: the mean of both models' probabilities
     unfreeze: Literal["none", "gradual"] = "none"  # open layer2 and layer1 later on
     mix: Literal["none", "mixup", "cutmix"] = "none"  # blends of training images
     early_stop: bool = False  # by the validation part's metric; the best epoch is restored
@@ -147,8 +145,6 @@ def transfer_callbacks(dls, o):
         cbs.append(GradualUnfreezeCallback(OPENS, lowest=GROUPS.index("layer1")))
     if o.ema:
         cbs.append(AverageWeightsCallback(o.ema))
-    if o.keep_solved:
-        cbs.append(MeanWithStartCallback(_mean))
     if o.early_stop:
         watched = choose_metric(o.metric, list(dls.vocab))
         rule = dict(patience=o.stop_patience, start=o.stop_start)
@@ -179,15 +175,6 @@ def freeze_to_group(learn, group):
     The learner needs `train_bn=False` and fastai's `BnFreeze` for that.
     """
     learn.freeze_to(0 if group == "all" else GROUPS.index(group))
-
-
-def _mean(model, first):
-    """The mean of a `transfer` model and one of the same architecture with the state `first`."""
-    about, device = model.architecture, next(model.parameters()).device
-    both = mean_of(about["arguments"]["n_out"], [about, about]).to(device)
-    both.models[0].load_state_dict(first)
-    both.models[1] = model
-    return both
 
 
 def _with_pool(body, pretrained=False):

@@ -50,8 +50,7 @@ class PicturesToProbabilities(nn.Module):
                 self.mean, self.std = (torch.tensor(tfm[k]).view(-1, 1, 1) for k in ("mean", "std"))
             else:
                 raise UserError(f"the transform {tfm['name']} has no place in an ONNX file")
-        parted = len(models) > 1 and all(isinstance(model, nn.Sequential) for model in models)
-        shared = parted and all(_same(model[0], models[0][0]) for model in models)
+        shared = len(models) > 1 and all(_same(model[0], models[0][0]) for model in models)
         self.first = models[0][0] if shared else nn.Identity()
         self.models = nn.ModuleList([model[1:] if shared else model for model in models])
 

@@ -18,7 +18,6 @@ __all__ = [
     "StepLRCallback",
     "GradualUnfreezeCallback",
     "AverageWeightsCallback",
-    "MeanWithStartCallback",
     "FlipTTACallback",
     "EpochRecorder",
     "FiniteCallback",
@@ -160,42 +159,6 @@ def _average_floats(average, averages, values, n):
     """`average` without integer buffers: of 3 and 3 torch makes 2 at a decay of 0.9."""
     if averages[0].is_floating_point():
         average(averages, values, n)
-
-
-class MeanWithStartCallback(Callback):
-    """End a fit with the model that `mean(learn.model, first)` makes of the model and the state
-    dict that it began with.
-
-    For fine-tuning from a model that is good already: both err in different places.
-    """
-
-    order = 70  # after an average and the weights of an early stop have been put in place
-
-    def __init__(self, mean):
-        self.mean, self.first = mean, None
-
-    def before_fit(self):
-        """Begin anew; lr_find changes nothing."""
-        self.run, self.first = not hasattr(self, "lr_finder"), None
-
-    def before_train(self):
-        """Remember the first weights; validation alone has none."""
-        if self.first is None:
-            self.first = copy.deepcopy(self.model.state_dict())
-
-    def state_dict(self):
-        """What it remembers of earlier epochs, for a checkpoint."""
-        return {"first": self.first}
-
-    def load_state_dict(self, state):
-        """Remember what `state_dict` gave."""
-        self.first = state["first"]
-
-    def after_fit(self):
-        """Put the mean in the model's place."""
-        if self.first is not None:
-            self.learn.model = self.mean(self.learn.model, self.first)
-        self.first = None
 
 
 class FlipTTACallback(Callback):

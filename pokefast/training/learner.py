@@ -138,7 +138,7 @@ def fit(learn, o, lr=None, validate=True, cbs=()):
 
 def inputs(learn, dl):
     """What the model of `learn` is fed in prediction: the images of `dl` or, where a frozen part of
-    it has `describe`, a loader of their vectors. A mean of several models is fed images.
+    it has `describe`, a loader of their vectors.
     """
     part = _describer(learn.model)
     if part is None or any(p.requires_grad for p in part.parameters()):
@@ -167,8 +167,7 @@ def described(learn, dl):
 
 
 def _describer(model):
-    found = [m for m in model.modules() if hasattr(m, "describe")]
-    return found[0] if len(found) == 1 else None
+    return next((m for m in model.modules() if hasattr(m, "describe")), None)
 
 
 def predict(learn, dl, flip=False):

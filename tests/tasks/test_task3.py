@@ -373,24 +373,6 @@ def test_epochs_go_on_from_the_solved_head(run):
     assert pd.isna(history["train_loss"][0]) and history["train_loss"][1] > 0
 
 
-def test_the_mean_of_the_solved_and_the_tuned_model_is_one_model(run, data, tmp_path, monkeypatch):
-    fixed = {**SOLVED, "bs": 16, "average": False, "leave_one_out": False}
-    made = [
-        run(**fixed, out="solved"),
-        run(**fixed, out="tuned", epochs=1),
-        run(**fixed, out="both", epochs=1, keep_solved=True),
-    ]
-    files, found = sorted((data / "test").glob("*.png")), []
-    for result in made:
-        predictor = load_predictor(result.folder)
-        predictor.description = predictor.description | {"temperature": 1.0}
-        found.append(predictor.probabilities(files))
-    assert not torch.allclose(found[0], found[1], atol=1e-2)
-    assert torch.allclose(found[2], (found[0] + found[1]) / 2, atol=1e-4)
-    with pytest.raises(UserError, match="--keep-solved needs --head ridge"):
-        TASK.recipe(head="linear", keep_solved=True)
-
-
 def solved_run(data, folder, monkeypatch, **given):
     """Local rows and submission of solved folds, and how many images were decoded."""
     decoded, original = [], MemoryDL._decode

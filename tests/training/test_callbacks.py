@@ -1,6 +1,5 @@
 """Callbacks, each in a real short fit with a second callback that looks on."""
 
-import random
 from functools import partial
 
 import pytest
@@ -14,7 +13,6 @@ from fastai.optimizer import OptimWrapper
 from torch import nn
 
 from pokefast.errors import UserError
-from pokefast.models.networks import MeanOfModels
 from pokefast.scoring.metrics import learner_metrics
 from pokefast.training.callbacks import (
     AverageWeightsCallback,
@@ -22,7 +20,6 @@ from pokefast.training.callbacks import (
     FlipTTACallback,
     GradualUnfreezeCallback,
     LineLoggerCallback,
-    MeanWithStartCallback,
     NoValidationCallback,
     PlainTensorCallback,
     StepLRCallback,
@@ -284,28 +281,3 @@ def test_gradual_unfreezing_opens_one_group_after_the_other():
     learn.fit(6, 1e-3)
     opened = [4 - sum(flags) for flags in seen]
     assert opened == [3, 3, 2, 2, 1, 1]
-
-
-def seeded(cbs=()):
-    """A learner whose batches are those of every other one."""
-    random.seed(0)
-    return learner(cbs)
-
-
-def test_the_model_ends_as_the_mean_of_the_first_and_the_last(tmp_path):
-    def both(model, first):
-        before = learner().model
-        before.load_state_dict(first)
-        return MeanOfModels([before, model])
-
-    first, averaged = seeded().model, seeded([AverageWeightsCallback(0.5, 1, 0)])
-    averaged.fit(2, 0.01)
-    mean = seeded([AverageWeightsCallback(0.5, 1, 0), MeanWithStartCallback(both)])
-    mean.fit(2, 0.01)
-    x = torch.randn(5, 6)
-    with torch.no_grad():
-        wanted = (first.eval()(x).softmax(1) + averaged.model.eval()(x).softmax(1)) / 2
-        torch.testing.assert_close(mean.model.eval()(x).softmax(1), wanted)
-    model = mean.model
-    mean.get_preds(), mean.validate()
-    assert mean.model is model

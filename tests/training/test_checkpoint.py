@@ -1,9 +1,7 @@
 """A fit that is killed after any epoch and goes on ends with the very same bytes."""
 
-import copy
 import random
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -14,8 +12,6 @@ from fastai.torch_core import set_seed
 
 from pokefast.data.competition import read_competition
 from pokefast.errors import UserError
-from pokefast.models.networks import MeanOfModels
-from pokefast.training.callbacks import MeanWithStartCallback
 from pokefast.training.checkpoint import CheckpointCallback, ResumeCallback, read_checkpoint
 from pokefast.training.learner import fit
 from pokefast.training.stopping import PatienceStopCallback
@@ -57,19 +53,11 @@ def every_epoch(monkeypatch):
     monkeypatch.setattr("pokefast.training.checkpoint.COST", 1e9)
 
 
-def both(model, first):
-    """The mean of a model and of one with the state `first`."""
-    before = copy.deepcopy(model)
-    before.load_state_dict(first)
-    return MeanOfModels([before, model])
-
-
 CASES = {
     "task1, one-cycle": ("task1", {}, []),
     "task1, steps and sampler": ("task1", dict(schedule="step", step_size=2, sampler=True), []),
     "task2, averaged": ("task2", {}, []),
     "task2, early stop": ("task2", dict(early_stop=True, stop_window=4, stop_tolerance=0.9), []),
-    "task1, mean with the start": ("task1", {}, [partial(MeanWithStartCallback, both)]),
     "task1, plateau": (
         "task1",
         dict(schedule="plateau"),
