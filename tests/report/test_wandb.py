@@ -53,6 +53,7 @@ class Options:
     wd: float = 0.0
     optimizer: str = "adam"
     precision: str = "fp32"
+    cuda_graph: bool = False
     label_smoothing: float = 0.0
     schedule: str = "step"
     step_size: int = 5
