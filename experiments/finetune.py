@@ -120,12 +120,13 @@ def main(
     lr: float = 1e-3,  # highest rate, of the head
     train_from: str = "layer3",  # layer group from which on the network is fine-tuned
     augment: bool = True,  # training images
+    size: int = 160,  # pixels, side of what the network sees
     out: Path = None,  # folder for the probabilities, a CSV a rebuild and part
 ):
     """Print the scores of each rebuild, and the mean differences with their intervals below."""
     if folds == 1 or folds < 0:
         raise UserError(f"--folds {folds}: at least 2 take turns; 0 for none")
-    given = dict(epochs=epochs, lr=lr, train_from=train_from, augment=augment)
+    given = dict(epochs=epochs, lr=lr, train_from=train_from, augment=augment, size=size)
     o = load_task("task3").recipe(**given).resolved()
     metric, rows = choose_metric("f1_macro"), []
     for folder in data:

@@ -24,7 +24,7 @@ def rebuild(tmp_path_factory):
 
 
 def test_every_way_is_scored_out_of_fold_and_hidden(rebuild, tmp_path, capsys):
-    finetune.main([rebuild], folds=2, epochs=1, out=tmp_path)
+    finetune.main([rebuild], folds=2, epochs=1, size=48, out=tmp_path)
     said = capsys.readouterr().out
     solution = pd.read_csv(rebuild / "solution" / "task3.csv")
     for part, split in (("hidden", "Test"), ("out-of-fold", "Train")):
