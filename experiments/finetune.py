@@ -11,20 +11,22 @@ out.
 """
 
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
 
+from experiments.rebuild import averaged, open_rebuild
 from pokefast.crops.groups import kept_pairs
 from pokefast.data.splits import AllSplitter, FoldSplitter
 from pokefast.errors import UserError
-from pokefast.files import read_csv, write_own_csv
+from pokefast.files import write_own_csv
 from pokefast.options import run_cli
 from pokefast.scoring.metrics import choose_metric
-from pokefast.steps import Clock, decoded, learner_on
-from pokefast.task import open_competition
+from pokefast.scoring.paired import drawn_differences
+from pokefast.steps import Clock, learner_on
 from pokefast.training.learner import fit, predict
 from tasks import load_task
 
@@ -60,18 +62,8 @@ def compare(folder, o, folds, hidden=True):
 
     Raises UserError for a folder without task3/ or solution/.
     """
-    folder = Path(folder)
-    solution = read_csv(folder / "solution" / "task3.csv")
-    if lacking := {"Id", "label", "species"} - set(solution.columns):
-        raise UserError(f"{folder}/solution/task3.csv: no column {', '.join(sorted(lacking))}")
-    solution = solution.set_index("Id")
-    task, clock = load_task("task3"), Clock()
-    found = open_competition(folder / "task3", "task3", o, check_images=False)
-    found, whole, test = decoded(task, found, o)
-
-    def load(o, splitter):
-        return learner_on(task, found, whole, clock, o, splitter)
-
+    solution, found, whole, test = open_rebuild(folder, o)
+    load = partial(learner_on, load_task("task3"), found, whole, Clock())
     parts = []
     if hidden:
         _, by_way = probabilities(load, o, AllSplitter(), 0, test)
@@ -85,7 +77,7 @@ def compare(folder, o, folds, hidden=True):
     for part, by_way, items, order in parts:
         truth = solution.loc[items["Id"].iloc[order]]
         alike = kept_pairs(items["path"]).sure_groups()[order]
-        by_way = {way: _alike(p, alike) for way, p in by_way.items()}
+        by_way = {way: averaged(p, alike) for way, p in by_way.items()}
         numbers = pd.Index(found.vocab).get_indexer(truth["label"])
         species = truth["species"].to_numpy()
         out.append({"part": part, "truth": numbers, "species": species, **by_way})
@@ -96,20 +88,13 @@ def difference(rows, one, other, metric, level=0.95, seed=0):
     """(mean over `rows` of the score of way `other` less that of `one`, ends of its interval): the
     species of each row are drawn anew, with replacement, for both alike.
     """
-    rng, drawn, value = np.random.default_rng(seed), 0, 0
+    rng, each = np.random.default_rng(seed), []
     for row in rows:
-        numbers, names = pd.factorize(row["species"])
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
-        scores = [metric.resampled(row["truth"], row[way], numbers, counts) for way in (one, other)]
-        drawn = drawn + (scores[1] - scores[0]) / len(rows)
-        values = [metric.value(row["truth"], row[way]) for way in (one, other)]
-        value += (values[1] - values[0]) / len(rows)
+        two = row[one], row[other]
+        each.append(drawn_differences(metric, row["truth"], *two, row["species"], DRAWS, rng))
+    values, drawn = zip(*each, strict=True)
     tail = 100 * (1 - level) / 2
-    return value, *np.nanpercentile(drawn, [tail, 100 - tail])
-
-
-def _alike(p, groups):
-    return pd.DataFrame(p).groupby(groups).transform("mean").to_numpy()
+    return np.mean(values), *np.nanpercentile(np.mean(drawn, 0), [tail, 100 - tail])
 
 
 def main(

@@ -19,12 +19,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from experiments.rebuild import read_solution
 from pokefast.cache import kept_arrays
 from pokefast.crops.groups import add_groups
 from pokefast.data.competition import read_competition
 from pokefast.data.splits import FoldSplitter
 from pokefast.errors import UserError
-from pokefast.files import read_csv
 from pokefast.images import PILImageRGB
 from pokefast.models.backbones import arch_stats, read_weights
 from pokefast.options import run_cli
@@ -86,9 +86,7 @@ def honesty(folder, folds=10, seed=0):
     Raises UserError for a folder without task3/ or solution/.
     """
     folder = Path(folder)
-    solution = read_csv(folder / "solution" / "task3.csv")
-    if lacking := {"Id", "label", "split"} - set(solution.columns):
-        raise UserError(f"{folder}/solution/task3.csv: no column {', '.join(sorted(lacking))}")
+    solution = read_solution(folder, "split")
     competition = read_competition(folder / "task3")
     vocab, test = competition.vocab, competition.test
     x, x_hidden = features(competition.train["path"]), features(test["path"])

@@ -15,17 +15,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from experiments.rebuild import averaged, open_rebuild
 from pokefast.crops.groups import Pairs, kept_pairs
 from pokefast.crops.links import merged
 from pokefast.data.splits import AllSplitter, left_out_parts
-from pokefast.errors import UserError
-from pokefast.files import read_csv, write_own_csv
+from pokefast.files import write_own_csv
 from pokefast.models.ridge import RidgeHead
 from pokefast.options import run_cli
 from pokefast.scoring.interval import score_interval
 from pokefast.scoring.metrics import choose_metric
-from pokefast.steps import Clock, decoded, learner_on
-from pokefast.task import open_competition
+from pokefast.steps import Clock, learner_on
 from pokefast.training.learner import inputs
 from tasks import load_task
 
@@ -42,19 +41,15 @@ class Rebuild:
     """
 
     def __init__(self, folder):
-        folder, task = Path(folder), load_task("task3")
-        solution = read_csv(folder / "solution" / "task3.csv")
-        if lacking := {"Id", "label", "species"} - set(solution.columns):
-            raise UserError(f"{folder}/solution/task3.csv: no column {', '.join(sorted(lacking))}")
+        task = load_task("task3")
         self.o = o = task.recipe().resolved()
-        found = open_competition(folder / "task3", "task3", o, check_images=False)
-        found, whole, test = decoded(task, found, o)
+        solution, found, whole, test = open_rebuild(folder, o)
         self.learn = learner_on(task, found, whole, Clock(), o, AllSplitter())
         parts = self.learn.dls.train, self.learn.dls.test_dl(test.items).share(test)
         loaders = [inputs(self.learn, dl).new(shuffle=False, drop_last=False) for dl in parts]
         self.vectors = torch.cat([x.cpu() for dl in loaders for x, *_ in dl]).float()
         items = pd.concat([dl.items for dl in parts], ignore_index=True)
-        truth = solution.set_index("Id").loc[items["Id"]]
+        truth = solution.loc[items["Id"]]
         self.targets = torch.from_numpy(pd.Index(found.vocab).get_indexer(truth["label"]))
         self.species = truth["species"].to_numpy()
         self.pairs = kept_pairs(items["path"])
@@ -95,16 +90,12 @@ class Rebuild:
         left_out = head.solve(self.vectors[train], targets, parts).softmax(1)
         with torch.no_grad():
             unseen = head(self.vectors[hidden]).softmax(1)
-        local = _averaged(left_out, alike)
-        unseen = _averaged(unseen, self.among(hidden).sure_groups())
+        local = averaged(left_out.numpy(), alike)
+        unseen = averaged(unseen.numpy(), self.among(hidden).sure_groups())
         low, high = score_interval(metric, targets.numpy(), local, groups, len(hidden))
         value = metric.value(self.targets[hidden].numpy(), unseen)
         row = {"local": metric.value(targets.numpy(), local), "low": low, "high": high}
         return row | {"hidden": value, "inside": low <= value <= high}
-
-
-def _averaged(probabilities, groups):
-    return pd.DataFrame(probabilities.numpy()).groupby(groups).transform("mean").to_numpy()
 
 
 def main(

@@ -205,13 +205,10 @@ def solve_head(learn, o, validate=True):
     `validate` is False where there is nothing to validate on. Each image is described once for all
     learners that share it.
     """
-    head, items = learn.model[1], learn.dls.train.items
-    if not isinstance(head, RidgeHead):
+    if not isinstance(learn.model[1], RidgeHead):
         return None
-    vectors, targets = _training_vectors(learn)
-    parts = left_out_parts(targets.numpy(), group_numbers(items)) if o.leave_one_out else None
-    logits = head.cpu().solve(vectors, targets, parts)
-    head.to(learn.dls.device)
+    groups = group_numbers(learn.dls.train.items) if o.leave_one_out else None
+    logits, targets = _solved(learn, groups)
     left_out = None
     if o.leave_one_out:
         values = _metrics(learn, logits, targets)
@@ -231,11 +228,18 @@ def _without(learn, groups):
     """Probabilities [n, classes] of the training images, in the order of their items, each from the
     solved head without those of its group in `groups` [n] and its part of the others.
     """
+    return _solved(learn, groups)[0].softmax(1).numpy()
+
+
+def _solved(learn, groups):
+    """(logits of the training images without their parts of `groups` [n], None where that is; their
+    class numbers), by the head of `learn`, which is solved.
+    """
     vectors, targets = _training_vectors(learn)
-    parts = left_out_parts(targets.numpy(), np.asarray(groups))
+    parts = None if groups is None else left_out_parts(targets.numpy(), np.asarray(groups))
     logits = learn.model[1].cpu().solve(vectors, targets, parts)
     learn.model[1].to(learn.dls.device)
-    return logits.softmax(1).numpy()
+    return logits, targets
 
 
 def _training_vectors(learn):

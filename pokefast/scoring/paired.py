@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-__all__ = ["difference_interval"]
+__all__ = ["difference_interval", "drawn_differences"]
 
 
 def difference_interval(metric, truth, one, other, groups, draws=2000, level=0.95, seed=0):
@@ -14,15 +14,21 @@ def difference_interval(metric, truth, one, other, groups, draws=2000, level=0.9
     Both are scored on the same draw, so what makes a draw easy for both cancels out; whole groups
     are drawn, as in `score_interval`. What is not in it: other training images, other seeds.
     """
-    numbers, names = pd.factorize(np.asarray(groups))
-    chance = np.full(len(names), 1 / len(names))
-    counts = np.random.default_rng(seed).multinomial(len(names), chance, size=draws)
-    each = [metric.resampled(truth, p, numbers, counts) for p in (one, other)]
-    difference = metric.value(truth, other) - metric.value(truth, one)
-    drawn = each[1] - each[0]
-    drawn = drawn[np.isfinite(drawn)]
-    if 2 * len(drawn) < len(each[0]):
+    rng = np.random.default_rng(seed)
+    difference, every = drawn_differences(metric, truth, one, other, groups, draws, rng)
+    drawn = every[np.isfinite(every)]
+    if 2 * len(drawn) < len(every):
         return None
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail])
     return float(difference), float(low), float(high)
+
+
+def drawn_differences(metric, truth, one, other, groups, draws, rng):
+    """(difference, differences on `draws` sets of groups, drawn by `rng`), as of
+    `difference_interval`; nan where a set has none.
+    """
+    numbers, names = pd.factorize(np.asarray(groups))
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    before, after = (metric.resampled(truth, p, numbers, counts) for p in (one, other))
+    return metric.value(truth, other) - metric.value(truth, one), after - before

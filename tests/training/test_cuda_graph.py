@@ -10,7 +10,6 @@ import torch
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
-from fastai.learner import Learner
 from torch import nn
 
 from pokefast.errors import UserError
@@ -168,7 +167,7 @@ def test_without_a_device_it_is_refused():
     o = options(cuda_graph=True)
     with pytest.raises(UserError, match="--cuda-graph needs a CUDA device; this run is on cpu"):
         fit(make_learner(loaders("cpu"), net(), o), o)
-    plain = Learner(loaders("cpu"), net(), loss_func=nn.CrossEntropyLoss())
+    plain = make_learner(loaders("cpu"), net(), options())
     assert not plain.cbs.map(type).filter(lambda kind: kind is CudaGraphCallback)
 
 
