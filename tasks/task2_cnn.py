@@ -77,7 +77,7 @@ def fast():
         optimizer="adamw",
         wd=0.05,
         schedule="one-cycle",  # in 12 epochs what a constant rate needs 50 for
-        ema=0.9,  # of every fifth step in the second half: sometimes one mistake less
+        ema=0.9,  # from the middle on, every fifth step: sometimes one mistake less
         flip=True,  # the icons face both ways
         shift_pixels=4,  # twice that is no better
         label_smoothing=0.1,

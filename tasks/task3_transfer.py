@@ -85,7 +85,7 @@ def fast():
         crop="cutout",
         size=160,
         head="ridge",
-        average=True,
+        average=True,  # what surely shows the same art is predicted alike
         valid=0.1,  # of a single split: with --epochs or --no-leave-one-out
         test=0.1,
         tta=False,  # the ridge head's features are averages over the mirror image already
@@ -115,7 +115,7 @@ def report():
         epochs=80,  # at most
         bs=32,
         lr=1e-4,
-        lr_ratio=0,
+        lr_ratio=0,  # lr / 10 up to layer2, lr above
         optimizer="adamw",
         wd=1e-5,
         schedule="plateau",
@@ -164,7 +164,8 @@ def get_learner(dls, o=None):
     o = (o or fast()).resolved()
     set_seed(o.seed, reproducible=True)
     n_classes = len(dls.vocab)
-    model = transfer_model(dls, o, o.head, o.dropout)  # pretrained: AS_IT_IS adds nothing
+    # body and head with their weights; `vision_learner` joins and freezes them, AS_IT_IS
+    model = transfer_model(dls, o, o.head, o.dropout)
     learn = make_learner(
         dls,
         vision_arch(model),
@@ -174,7 +175,7 @@ def get_learner(dls, o=None):
         loss_func=imbalance_loss(o.imbalance, dls.train.targets, n_classes, o.label_smoothing),
         cbs=transfer_callbacks(dls, o),
     )
-    learn.model.architecture = model.architecture
+    learn.model.architecture = model.architecture  # what saving writes down
     freeze_to_group(learn, o.train_from if o.epochs else "head")
     if o.head_frozen:
         learn.model[1].requires_grad_(False)
